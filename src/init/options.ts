@@ -1,0 +1,29 @@
+// What a platform may ask of the proxy, as typed values. The command line, the tests and init all build these.
+
+/** `self`, the default, is this app's and this Machine's own routes; `token` only mints; `all` lets flyd decide. */
+export type Preset = 'self' | 'token' | 'all'
+
+/** One socket the guest may dial, and what it may ask for there. */
+export interface SocketOptions {
+  path: string
+  /** File mode, such as 0o755. Set by umask before bind, never by chmod after. */
+  mode: number
+  /** Owner of the socket file; a `uid` also refuses every other caller but root. */
+  uid?: number
+  gid?: number
+  policy: Preset
+  /** Extra routes, each `METHOD /path/pattern` with `*` for one segment. */
+  allow: string[]
+  /** Audiences that tokens may be asked for; empty: any. */
+  audiences: string[]
+}
+
+export interface ProxyOptions {
+  sockets: SocketOptions[]
+  /** `http://host:port`, `https://host:port` or `unix:/path`. */
+  flyd: string
+  macaroon: { file: string } | { fd: number }
+  /** Names that `self` compares paths with. */
+  app?: string
+  machine?: string
+}
