@@ -1,38 +1,41 @@
 // All that the proxy may ever say. Numbers, codes of closed unions, and strings that this process made itself
 // (route patterns) or has judged (an audience): never a byte of the wire. The trusted part reports; others log.
 
-/** Why the proxy made an answer itself. Wire text never enters one, so a code is safe to show to anybody. */
-export type Code =
+/** Why the proxy made an answer itself, and the status it then has. Wire text never enters a code, so it is safe to
+ * show to anybody. */
+export const STATUS = {
   // the guest's request
-  | 'REQUEST_MALFORMED'
-  | 'REQUEST_TIMEOUT'
-  | 'REQUEST_LINE_TOO_LONG'
-  | 'REQUEST_HEAD_TOO_LARGE'
-  | 'REQUEST_BODY_TOO_LARGE'
-  | 'VERSION_NOT_SUPPORTED'
-  | 'EXPECTATION_FAILED'
-  | 'FORWARDED_REQUEST'
+  REQUEST_MALFORMED: 400,
+  REQUEST_TIMEOUT: 408,
+  REQUEST_LINE_TOO_LONG: 414,
+  REQUEST_HEAD_TOO_LARGE: 431,
+  REQUEST_BODY_TOO_LARGE: 413,
+  VERSION_NOT_SUPPORTED: 505,
+  EXPECTATION_FAILED: 417,
+  FORWARDED_REQUEST: 403,
   // policy
-  | 'TARGET_MALFORMED'
-  | 'ROUTE_NOT_SERVED'
-  | 'ROUTE_NOT_ALLOWED'
-  | 'METHOD_NOT_ALLOWED'
-  | 'NOT_THIS_MACHINE'
-  | 'QUERY_NOT_SERVED'
-  | 'BODY_MALFORMED'
-  | 'AUDIENCE_NOT_ALLOWED'
-  | 'CALLER_NOT_ALLOWED'
-  | 'TOO_MANY_CONNECTIONS'
+  TARGET_MALFORMED: 400,
+  ROUTE_NOT_SERVED: 404,
+  ROUTE_NOT_ALLOWED: 403,
+  METHOD_NOT_ALLOWED: 405,
+  NOT_THIS_MACHINE: 403,
+  QUERY_NOT_SERVED: 400,
+  BODY_MALFORMED: 400,
+  AUDIENCE_NOT_ALLOWED: 403,
+  CALLER_NOT_ALLOWED: 403,
+  TOO_MANY_CONNECTIONS: 503,
   // flyd's answer
-  | 'FLYD_UNREACHABLE'
-  | 'FLYD_TIMEOUT'
-  | 'FLYD_CLOSED'
-  | 'FLYD_MALFORMED'
-  | 'FLYD_ENCODED'
-  | 'FLYD_REDIRECTED'
-  | 'FLYD_UPGRADED'
-  | 'FLYD_TOO_LARGE'
-  | 'FLYD_NOT_A_TOKEN'
+  FLYD_UNREACHABLE: 502,
+  FLYD_TIMEOUT: 504,
+  FLYD_CLOSED: 502,
+  FLYD_MALFORMED: 502,
+  FLYD_ENCODED: 502,
+  FLYD_REDIRECTED: 502,
+  FLYD_UPGRADED: 502,
+  FLYD_TOO_LARGE: 502,
+  FLYD_NOT_A_TOKEN: 502,
+} as const
+export type Code = keyof typeof STATUS
 
 /** One exchange, one of these; `status` 0 means that the guest went away before an answer began. */
 export interface Exchange {

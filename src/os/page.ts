@@ -1,0 +1,41 @@
+// Memory that holds the credential: memfd_secret(2), pages that the kernel drops from its own map, so that
+// /proc/PID/mem, ptrace, core dumps and swap never see them, not even for root. Shared by descriptor only.
+
+import ffi from 'node:ffi'
+import { fstatSync } from 'node:fs'
+
+const SYS_MEMFD_SECRET = 447n // the same number on x86-64 and arm64
+const O_CLOEXEC = 0x80000n
+const PROT_READ_WRITE = 3
+const MAP_SHARED = 1
+const MFD_CLOEXEC = 1
+
+const { functions: libc } = ffi.dlopen(null, {
+  syscall: { arguments: ['i64', 'i64'], return: 'i64' },
+  memfd_create: { arguments: ['string', 'u32'], return: 'i32' },
+  ftruncate: { arguments: ['i32', 'i64'], return: 'i32' },
+  mmap: { arguments: ['pointer', 'u64', 'i32', 'i32', 'i32', 'i64'], return: 'pointer' },
+  munmap: { arguments: ['pointer', 'u64'], return: 'i32' },
+})
+
+/** A descriptor of `size` zeroed bytes. `secret` is false where the kernel has no memfd_secret: then root can read it. */
+export function createPage(size: number): { fd: number; secret: boolean } {
+  let fd = Number(libc.syscall(SYS_MEMFD_SECRET, O_CLOEXEC))
+  const secret = fd >= 0
+  if (!secret) fd = libc.memfd_create('dotfly', MFD_CLOEXEC)
+  if (fd < 0 || libc.ftruncate(fd, BigInt(size)) !== 0) throw new Error('no memory for the credential')
+  return { fd, secret }
+}
+
+/** The descriptor's bytes as a Buffer outside the JS heap, valid until `unmapPage`. Throws where mmap refuses. */
+export function mapPage(fd: number): Buffer {
+  const size = fstatSync(fd).size
+  const at = libc.mmap(0n, BigInt(size), PROT_READ_WRITE, MAP_SHARED, fd, 0n)
+  if (at === 0xffffffffffffffffn || at === 0n) throw new Error('the credential page cannot be mapped: check RLIMIT_MEMLOCK')
+  return ffi.toBuffer(at, size, false)
+}
+
+/** Gives the mapping back; touching the Buffer after this is a crash, so let go of it first. */
+export function unmapPage(page: Buffer): void {
+  libc.munmap(ffi.getRawPointer(page), BigInt(page.length))
+}

@@ -1,0 +1,179 @@
+// One exchange, as it happens. The guest's request is judged and written anew (policy.ts); the credential joins it
+// only on the socket to flyd (secret.ts); flyd's answer is read strictly (response.ts) and told anew: its status, a
+// constant reason, listed headers, the body with every run of the credential blanked (strip.ts). Drop rather than
+// filter: what is not forwarded is a rule that nobody has to audit. Exactly one event is reported.
+
+import { STATUS } from './event.ts'
+import type { Code, Exchange as Report } from './event.ts'
+import { toGuest } from './headers.ts'
+import type { Ask } from './policy.ts'
+import type { Request } from './request.ts'
+import type { AnswerHead } from './response.ts'
+import { Strip, stripWhole } from './strip.ts'
+import type { Needles } from './strip.ts'
+import type { Asker, Connection } from './upstream.ts'
+
+/** The guest's side of an exchange. */
+export interface Listener {
+  write(bytes: Buffer): void
+  /** Bytes that the kernel has not taken yet. */
+  readonly pending: number
+  /** No further request will be read on this connection. */
+  readonly last: boolean
+  /** The answer is complete; `close` when nothing more may be said on this connection. */
+  over(close: boolean): void
+}
+
+// RFC 9110 section 15; any other status goes out with no reason at all.
+const REASON = new Map(
+  `200 OK,201 Created,202 Accepted,204 No Content,400 Bad Request,401 Unauthorized,403 Forbidden,404 Not Found,
+  405 Method Not Allowed,408 Request Timeout,409 Conflict,412 Precondition Failed,413 Content Too Large,
+  414 URI Too Long,417 Expectation Failed,422 Unprocessable Content,429 Too Many Requests,
+  431 Request Header Fields Too Large,500 Internal Server Error,502 Bad Gateway,503 Service Unavailable,
+  504 Gateway Timeout,505 HTTP Version Not Supported`.split(/,\s*/).map((entry) => [Number(entry.slice(0, 3)), entry] as const),
+)
+
+const WHOLE_LIMIT = 64 * 1024 // a JWT is about 1 KiB
+const JOIN_LIMIT = 16 * 1024 // up to here one copy and one write beat a gathering write
+const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
+const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
+
+/** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. */
+export function refusal(code: Code, close: boolean): Buffer {
+  const body = `${JSON.stringify({ error: code.toLowerCase().replaceAll('_', ' '), code })}\n`
+  const head = `${statusLine(STATUS[code])}content-type: application/json; charset=utf-8\r\n`
+  return Buffer.from(`${head}content-length: ${body.length}\r\n${close ? 'connection: close\r\n' : ''}\r\n${body}`, 'latin1')
+}
+
+const statusLine = (status: number): string => `HTTP/1.1 ${REASON.get(status) ?? `${status} `}\r\n`
+
+/** Blank report of an exchange; whoever runs it fills in what becomes known. */
+export function blankReport(socket: number, caller: { pid: number; uid: number; gid: number }): Report {
+  return { kind: 'exchange', time: Date.now(), socket, ...caller, method: '', route: '', status: 0, hits: 0, bytes: 0, ms: 0 }
+}
+
+export class Exchange implements Asker {
+  connection: Connection | undefined
+  readonly report: Report
+  readonly #guest: Listener
+  readonly #request: Request
+  readonly #ask: Ask
+  readonly #needles: Needles
+  readonly #strip: Strip
+  #head: AnswerHead | undefined
+  #parts: Buffer[] = [] // stripped, not yet handed to the guest
+  #size = 0 // bytes in #parts
+  #begun = false // the guest has our head
+  #ended = false
+  #chunked = false
+
+  constructor(guest: Listener, request: Request, ask: Ask, needles: Needles, report: Report) {
+    this.#guest = guest
+    this.#request = request
+    this.#ask = ask
+    this.#needles = needles
+    this.#strip = new Strip(needles)
+    this.report = report
+  }
+
+  get keeps(): boolean {
+    return this.#guest.pending > 0
+  }
+
+  head(head: AnswerHead): void {
+    this.#head = head
+  }
+
+  part(bytes: Buffer): void {
+    this.#hold(this.#strip.push(bytes))
+  }
+
+  end(): void {
+    this.#hold(this.#strip.end())
+    this.#ended = true
+  }
+
+  flush(): 'read on' | 'wait' {
+    const head = this.#head
+    if (head === undefined) return 'read on'
+    if (this.#ask.mints) {
+      if (this.#size > WHOLE_LIMIT) {
+        this.connection?.abandon()
+        this.fail('FLYD_TOO_LARGE')
+      } else if (!this.#ended) {
+        // A token goes out whole or not at all. The parts lie in the read buffer, which is about to be used again.
+        this.#parts = [Buffer.concat(this.#parts)]
+      } else if (head.status === 200 && !JWT.test(Buffer.concat(this.#parts).toString('latin1'))) {
+        this.connection?.abandon()
+        this.fail('FLYD_NOT_A_TOKEN')
+      } else this.#send(head)
+      return 'read on'
+    }
+    this.#send(head)
+    return this.#guest.pending > HIGH_WATER ? 'wait' : 'read on'
+  }
+
+  done(): void {
+    this.report.hits += this.#strip.hits
+    this.#guest.over(this.#closes)
+  }
+
+  fail(code: Code): void {
+    this.report.code = code
+    this.report.hits += this.#strip.hits
+    // Once our head is out the only honest thing is to break off, so that a cut answer cannot pass for a whole one.
+    if (!this.#begun) {
+      this.report.status = STATUS[code]
+      this.#guest.write(refusal(code, this.#closes))
+    }
+    this.#guest.over(this.#begun || this.#closes)
+  }
+
+  get #closes(): boolean {
+    return !this.#request.keepAlive || this.#guest.last
+  }
+
+  #hold(bytes: Buffer): void {
+    if (bytes.length === 0) return
+    this.#parts.push(bytes)
+    this.#size += bytes.length
+  }
+
+  /** Hands what is there to the guest, in one write. */
+  #send(head: AnswerHead): void {
+    const out = this.#parts
+    const size = this.#size
+    this.#parts = []
+    this.#size = 0
+    this.report.bytes += size
+    if (!this.#begun) out.unshift(this.#begin(head, size))
+    else if (this.#chunked && size > 0) out.unshift(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
+    if (this.#chunked && (size > 0 || this.#ended)) out.push(size > 0 ? (this.#ended ? CRLF_LAST : CRLF) : LAST)
+    const total = out.reduce((sum, part) => sum + part.length, 0)
+    if (total === 0) return
+    if (total <= JOIN_LIMIT) this.#guest.write(out.length === 1 && out[0] !== undefined && size === 0 ? out[0] : Buffer.concat(out, total))
+    else for (const part of out) this.#guest.write(part)
+  }
+
+  #begin(head: AnswerHead, size: number): Buffer {
+    const { http10 } = this.#request
+    const connection = this.#closes ? 'connection: close\r\n' : ''
+    // An answer that is here whole has a length, chunked or not: some clients cannot read chunks.
+    const length = this.#ended ? size : head.length
+    this.#chunked = length === undefined && !http10
+    const framing = length !== undefined ? `content-length: ${length}\r\n` : this.#chunked ? 'transfer-encoding: chunked\r\n' : ''
+    const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
+    const bytes = Buffer.from(
+      `${statusLine(head.status)}${toGuest(head.fields)}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,
+      'latin1',
+    )
+    this.report.hits += stripWhole(this.#needles, bytes)
+    this.report.status = head.status
+    this.#begun = true
+    return bytes
+  }
+}
+
+const CRLF = Buffer.from('\r\n')
+const LAST = Buffer.from('0\r\n\r\n')
+const CRLF_LAST = Buffer.from('\r\n0\r\n\r\n')

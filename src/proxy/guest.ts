@@ -1,0 +1,170 @@
+// One guest connection: its requests, one after another, each judged alone and answered in order.
+
+import type { Socket } from 'node:net'
+import { STATUS } from './event.ts'
+import type { Code, Event } from './event.ts'
+import { blankReport, Exchange, refusal } from './exchange.ts'
+import type { Listener } from './exchange.ts'
+import type { Ask } from './policy.ts'
+import { RequestReader } from './request.ts'
+import type { Request } from './request.ts'
+import type { Needles } from './strip.ts'
+import type { Flyd } from './upstream.ts'
+
+/** What all connections of one listening socket share. */
+export interface Door {
+  readonly socket: number
+  readonly judge: (request: Request) => Ask | Code
+  readonly flyd: Flyd
+  readonly needles: Needles
+  readonly report: (event: Event) => void
+}
+
+const HEAD_LIMIT = 5_000 // ms from a request's first byte to the end of its head and body: slowloris
+const IDLE_LIMIT = 75_000 // ms between requests
+const REQUEST_LIMIT = 10_000 // requests on one connection: then a new one, and a new look at who calls
+const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
+const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
+
+export class Guest implements Listener {
+  readonly #socket: Socket
+  readonly #door: Door
+  readonly #caller: { pid: number; uid: number; gid: number }
+  readonly #reader = new RequestReader()
+  #exchange: Exchange | undefined
+  #begun = 0 // performance.now() at which the exchange began
+  #requests = 0
+  #deadline = performance.now() + IDLE_LIMIT
+  #draining = false
+  #halfClosed = false
+  #closing = false
+
+  constructor(socket: Socket, door: Door, caller: { pid: number; uid: number; gid: number }) {
+    this.#socket = socket
+    this.#door = door
+    this.#caller = caller
+    socket.on('data', (bytes: Buffer) => this.#data(bytes))
+    socket.on('end', () => {
+      this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
+      if (this.#exchange === undefined) this.#close()
+    })
+    socket.on('drain', () => this.#exchange?.connection?.resume())
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => this.#gone())
+  }
+
+  get pending(): number {
+    return this.#socket.writableLength
+  }
+
+  get last(): boolean {
+    return this.#draining || this.#requests >= REQUEST_LIMIT
+  }
+
+  write(bytes: Buffer): void {
+    this.#socket.write(bytes)
+  }
+
+  /** Called about once a second. */
+  expire(now: number): void {
+    if (this.#exchange !== undefined || now < this.#deadline) return
+    if (this.#reader.partial && !this.#closing) this.#refuse('REQUEST_TIMEOUT', '', false)
+    else this.#socket.destroy()
+  }
+
+  /** No further requests: idle connections close now, busy ones after their answer. */
+  drain(): void {
+    this.#draining = true
+    if (this.#exchange === undefined) this.#close()
+  }
+
+  over(close: boolean): void {
+    this.#account()
+    if (close || this.last) this.#close()
+    else this.#next()
+  }
+
+  #close(): void {
+    this.#closing = true
+    this.#deadline = performance.now() + LINGER_LIMIT
+    this.#socket.end()
+    this.#socket.resume()
+  }
+
+  #data(bytes: Buffer): void {
+    if (this.#closing) return
+    if (this.#exchange === undefined && !this.#reader.partial) this.#deadline = performance.now() + HEAD_LIMIT
+    this.#reader.push(bytes)
+    if (this.#exchange === undefined) this.#next()
+    else this.#socket.pause() // one request in work and one read ahead bound the memory of a pipelining guest
+  }
+
+  /** Takes requests until one is in work, the bytes run out, or one is refused for good. */
+  #next(): void {
+    while (this.#exchange === undefined && !this.#closing) {
+      const request = this.#reader.read()
+      if (request === undefined) {
+        this.#await()
+        return
+      }
+      if (typeof request === 'string') this.#refuse(request, '', false)
+      else this.#begin(request)
+    }
+  }
+
+  #await(): void {
+    if (this.#halfClosed) {
+      this.#close()
+      return
+    }
+    const head = this.#reader.expecting()
+    if (head !== undefined) {
+      // Only what could be served is asked to send its body; what the body holds is judged when it is here.
+      const verdict = this.#door.judge({ ...head, body: EMPTY })
+      if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write(CONTINUE)
+      else this.#refuse(verdict, head.method, false)
+    }
+    if (!this.#reader.partial) this.#deadline = performance.now() + IDLE_LIMIT
+    this.#socket.resume()
+  }
+
+  #begin(request: Request): void {
+    this.#requests++
+    const ask = this.#door.judge(request)
+    if (typeof ask === 'string') {
+      // A refused HEAD has a body in our answer and none in its sender's mind: the connection cannot go on.
+      this.#refuse(ask, request.method, request.keepAlive && ask !== 'METHOD_NOT_ALLOWED')
+      return
+    }
+    const report = blankReport(this.#door.socket, this.#caller)
+    report.method = ask.method
+    report.route = ask.route
+    if (ask.audience !== undefined) report.audience = ask.audience
+    this.#begun = performance.now()
+    this.#exchange = new Exchange(this, request, ask, this.#door.needles, report)
+    this.#door.flyd.ask(ask, this.#exchange)
+  }
+
+  #refuse(code: Code, method: string, keepAlive: boolean): void {
+    const close = !keepAlive || this.last
+    this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })
+    this.write(refusal(code, close))
+    if (close) this.#close()
+  }
+
+  /** The guest went away, with or without its answer. */
+  #gone(): void {
+    this.#exchange?.connection?.abandon()
+    this.#account()
+  }
+
+  #account(): void {
+    const exchange = this.#exchange
+    if (exchange === undefined) return
+    this.#exchange = undefined
+    exchange.report.ms = Math.round((performance.now() - this.#begun) * 1000) / 1000
+    this.#door.report(exchange.report)
+  }
+}
+
+const EMPTY = Buffer.alloc(0)

@@ -1,0 +1,120 @@
+// The trusted process: takes the page, listens on inherited sockets, drops its rights, serves. Its argument is one
+// JSON object, made by src/init/launch.ts; it has an empty environment, and no knob that weakens a guarantee.
+// It says Events, a JSON line each, on descriptor 1; end of input on descriptor 0 or SIGTERM means: drain and end.
+
+import { createServer, Socket } from 'node:net'
+import type { Server } from 'node:net'
+import { callerOf } from '../os/peer.ts'
+import { mapPage } from '../os/page.ts'
+import type { Event } from './event.ts'
+import { refusal } from './exchange.ts'
+import { Guest } from './guest.ts'
+import { compile } from './policy.ts'
+import type { Policy } from './policy.ts'
+import { Credential, secretMemory } from './secret.ts'
+import { Needles } from './strip.ts'
+import { Flyd } from './upstream.ts'
+import type { Target } from './upstream.ts'
+
+/** The launch line. Descriptors are inherited; paths and names were checked by whoever launched. */
+export interface Launch {
+  readonly page: number
+  readonly flyd: { readonly path: string } | { readonly host: string; readonly port: number; readonly secure: boolean }
+  readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
+}
+
+const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
+const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
+const EVENTS_LIMIT = 1024 * 1024 // unread event bytes; beyond it events are dropped rather than memory filled
+
+const events = new Socket({ fd: 1, readable: false, writable: true })
+events.on('error', () => events.destroy()) // nobody listens any more: serving goes on
+let lines = ''
+
+/** Reports an event; those of one turn of the event loop go out in one write. */
+function report(event: Event): void {
+  if (lines === '') setImmediate(flushEvents)
+  lines += `${JSON.stringify(event)}\n`
+}
+
+function flushEvents(): void {
+  if (events.writableLength < EVENTS_LIMIT) events.write(lines)
+  lines = ''
+}
+
+// Nothing is told but a code: an error's text or stack could quote the wire. The launcher starts a new process.
+process.on('uncaughtException', () => {
+  report({ kind: 'fault', code: 'UNCAUGHT' })
+  flushEvents()
+  process.exit(70)
+})
+// A handler keeps Node from opening the inspector, whose port any user of the Machine could dial.
+process.on('SIGUSR1', () => undefined)
+
+async function serve(launch: Launch): Promise<void> {
+  const credential = new Credential(mapPage(launch.page))
+  const needles = credential.derive((bytes) => {
+    const { alloc, secret } = secretMemory(Needles.memory(bytes.length))
+    if (!secret) report({ kind: 'fault', code: 'NO_SECRET_MEMORY' })
+    return new Needles(bytes, alloc)
+  })
+  const { flyd: at } = launch
+  const target: Target = 'path' in at || !at.secure ? at : { host: at.host, port: at.port, tls: await import('node:tls') }
+  const flyd = new Flyd(target, credential)
+  const guests = new Set<Guest>()
+
+  const servers = launch.sockets.map((options, socket): Server => {
+    const door = { socket, judge: compile(options), flyd, needles, report }
+    let open = 0
+    const server = createServer({ allowHalfOpen: true }, (connection) => {
+      const caller = callerOf(connection)
+      const barred = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
+      if (barred || open >= CONNECTION_LIMIT) {
+        connection.on('error', () => connection.destroy())
+        connection.end(refusal(barred ? 'CALLER_NOT_ALLOWED' : 'TOO_MANY_CONNECTIONS', true))
+        return
+      }
+      const guest = new Guest(connection, door, caller)
+      open++
+      guests.add(guest)
+      connection.on('close', () => {
+        open--
+        guests.delete(guest)
+      })
+    })
+    server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))
+    server.listen({ fd: options.fd }, () => report({ kind: 'listening', socket }))
+    return server
+  })
+
+  const clock = setInterval(() => {
+    const now = performance.now()
+    for (const guest of guests) guest.expire(now)
+  }, 1000)
+
+  let draining = false
+  function drain(): void {
+    if (draining) return
+    draining = true
+    report({ kind: 'draining' })
+    const last = setTimeout(end, DRAIN_LIMIT)
+    let left = servers.length
+    for (const server of servers) server.close(() => --left === 0 && end())
+    for (const guest of guests) guest.drain()
+    function end(): void {
+      clearTimeout(last)
+      clearInterval(clock)
+      flyd.close()
+      report({ kind: 'stopped' })
+      flushEvents()
+      events.end(() => process.exit(0))
+    }
+  }
+  process.on('SIGTERM', drain)
+  process.on('SIGINT', () => undefined) // Ctrl-C reaches the whole group: the launcher decides
+  new Socket({ fd: 0, readable: true, writable: false }).on('error', drain).on('end', drain).resume()
+}
+
+// The one place where the launch line is believed: its maker is src/init, on our side of the boundary.
+const [, , line = ''] = process.argv
+await serve(JSON.parse(line) as Launch)

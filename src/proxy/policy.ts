@@ -1,0 +1,222 @@
+// What one socket may ask for. Paths are compared in the bytes that are forwarded: a path is served only when it
+// equals, byte for byte, one that this file made itself from the table and our own app and Machine. So nothing has
+// to be normalised, and `..`, `//`, `%2e`, `;x` or another Machine's id simply are not on the list.
+
+import { isUtf8 } from 'node:buffer'
+import type { Code } from './event.ts'
+import { toFlyd } from './headers.ts'
+import type { Request } from './request.ts'
+
+export interface Policy {
+  readonly preset: 'self' | 'token' | 'all'
+  /** Extra routes, `METHOD /path`: `*` stands for one segment, a final `?` lets a query pass. */
+  readonly allow: readonly string[]
+  /** Audiences that tokens may be asked for; empty: any. */
+  readonly audiences: readonly string[]
+  readonly app: string | undefined
+  readonly machine: string | undefined
+}
+
+interface Route {
+  readonly method: string
+  readonly pattern: string
+  readonly preset: 'token' | 'self' | 'none'
+  readonly query?: readonly string[]
+  /** Repeating it does no harm, so it may be sent again when a reused connection turns out dead. */
+  readonly again?: boolean
+}
+
+/** A request as it goes to flyd: every byte made here or judged here. */
+export interface Ask {
+  readonly route: string
+  readonly method: string
+  readonly target: string
+  readonly fields: string
+  readonly body: string
+  readonly again: boolean
+  /** A token is being minted: the answer is held until it is whole and has the shape of a JWT. */
+  readonly mints: boolean
+  readonly audience?: string
+}
+
+const MACHINE = '/v1/apps/:app/machines/:machine'
+const read = (pattern: string, ...query: string[]): Route => ({ method: 'GET', pattern, preset: 'self', query, again: true })
+const act = (method: string, pattern: string): Route => ({ method, pattern, preset: 'self' })
+const known = (method: string, pattern: string): Route => ({ method, pattern, preset: 'none' })
+
+const ROUTES: readonly Route[] = [
+  { method: 'POST', pattern: '/v1/tokens/oidc', preset: 'token', again: true },
+  read('/v1/tokens/current'),
+  read('/v1/apps/:app'),
+  read('/v1/apps/:app/machines', 'include_deleted', 'region', 'state', 'summary'),
+  read(MACHINE),
+  read(`${MACHINE}/wait`, 'instance_id', 'version', 'timeout', 'state', 'from_event_id'),
+  read(`${MACHINE}/events`, 'limit'),
+  read(`${MACHINE}/ps`),
+  read(`${MACHINE}/versions`),
+  read(`${MACHINE}/metadata`),
+  read(`${MACHINE}/metadata/:key`),
+  read(`${MACHINE}/lease`),
+  act('POST', `${MACHINE}/metadata/:key`),
+  act('DELETE', `${MACHINE}/metadata/:key`),
+  act('PATCH', `${MACHINE}/metadata`),
+  ...['suspend', 'stop', 'start', 'restart', 'cordon', 'uncordon', 'signal', 'lease'].map((verb) => act('POST', `${MACHINE}/${verb}`)),
+  act('DELETE', `${MACHINE}/lease`),
+  // Served only where a socket's policy says so: named here so that the refusal is a 403 and tells what to do.
+  known('GET', '/v1/apps'),
+  known('POST', '/v1/tokens/kms'),
+  known('POST', '/v1/apps/:app/machines'),
+  known('POST', MACHINE),
+  known('DELETE', MACHINE),
+  known('POST', `${MACHINE}/exec`),
+  known('GET', '/v1/apps/:app/secrets'),
+  known('GET', '/v1/apps/:app/secrets/:key'),
+  known('GET', '/v1/apps/:app/volumes'),
+]
+
+const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+const TOKEN_BODY_LIMIT = 8 * 1024 // an audience and a flag
+const AUDIENCE_LIMIT = 512
+const SEGMENT = '[A-Za-z0-9_~!$&\'()*+,=:@-][A-Za-z0-9._~!$&\'()*+,=:@-]*' // never `.`, `..`, empty, `;` or `%`
+const PLAIN_PATH = new RegExp(`^/v1(?:/${SEGMENT})+$`)
+const PLAIN_QUERY = /^(?:[A-Za-z0-9._~,:@/=&+-]|%[0-9A-F]{2}){0,2048}$/
+const QUERY_VALUE = /^[A-Za-z0-9._~:-]{0,128}$/
+// What no honest client sends: controls, non-ASCII, backslash, fragment, a dot segment, an authority, an escaped
+// delimiter or an escaped `%`. 400 and not 404, so that whoever sends it stands out.
+const HOSTILE = /[^\x21-\x7e]|[\\#"<>^`{|}]|^\/\/|\/\.\.(?:\/|$)|%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[0-9A-Fa-f]|3[A-Fa-f]|5[CcBbDd]|7[Ff]|[89A-Fa-f][0-9A-Fa-f])/
+
+/** Judges requests for one socket; made once, at start. */
+export function compile(policy: Policy): (request: Request) => Ask | Code {
+  const exact = new Map<string, Route>() // `METHOD /path` -> route
+  const keyed = new Map<string, Route>() // `METHOD /path/` of a route that ends in a user's key
+  const mine = (pattern: string): string | undefined => {
+    if (pattern.includes(':app') && policy.app === undefined) return undefined
+    if (pattern.includes(':machine') && policy.machine === undefined) return undefined
+    return pattern.replace(':app', policy.app ?? '').replace(':machine', policy.machine ?? '')
+  }
+  for (const route of ROUTES) {
+    if (route.preset === 'none' || (policy.preset === 'token' && route.preset !== 'token')) continue
+    const path = mine(route.pattern)
+    if (path === undefined) continue
+    if (path.endsWith('/:key')) keyed.set(`${route.method} ${path.slice(0, -4)}`, route)
+    else exact.set(`${route.method} ${path}`, route)
+  }
+  const patterns = policy.allow.map((entry) => {
+    const [method = '', pattern = ''] = entry.split(' ')
+    const query = pattern.endsWith('?')
+    const path = pattern.slice(0, pattern.length - (query ? 1 : 0)).split('/').map((s) => (s === '*' ? SEGMENT : RegExp.escape(s)))
+    return { pattern, method, query, matches: new RegExp(`^${path.join('/')}$`) }
+  })
+
+  function routeOf(method: string, path: string, query: string | undefined): { route: Route; path: string } | Code {
+    const listed = exact.get(`${method} ${path}`)
+    if (listed !== undefined) return queryFits(listed, query) ? { route: listed, path } : 'QUERY_NOT_SERVED'
+    const slash = path.lastIndexOf('/') + 1
+    const key = keyed.get(`${method} ${path.slice(0, slash)}`)
+    if (key !== undefined) {
+      const encoded = encodedOnce(path.slice(slash))
+      if (encoded === undefined) return 'TARGET_MALFORMED'
+      return query === undefined ? { route: key, path: path.slice(0, slash) + encoded } : 'QUERY_NOT_SERVED'
+    }
+    if (HOSTILE.test(path)) return 'TARGET_MALFORMED'
+    const plain = PLAIN_PATH.test(path) && (query === undefined || PLAIN_QUERY.test(query))
+    if (plain) {
+      for (const { pattern, method: allowed, query: open, matches } of patterns) {
+        if (allowed !== method || !matches.test(path)) continue
+        return open || query === undefined ? { route: { method, pattern, preset: 'none' }, path } : 'QUERY_NOT_SERVED'
+      }
+      if (policy.preset === 'all') return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
+    }
+    return whyNot(method, path)
+  }
+
+  return (request) => {
+    if (!METHODS.has(request.method)) return 'METHOD_NOT_ALLOWED'
+    const mark = request.target.indexOf('?')
+    const path = mark < 0 ? request.target : request.target.slice(0, mark)
+    const query = mark < 0 ? undefined : request.target.slice(mark + 1)
+    if (!path.startsWith('/')) return 'TARGET_MALFORMED'
+    const found = routeOf(request.method, path, query)
+    if (typeof found === 'string') return found
+    const { route } = found
+    const mints = found.path === '/v1/tokens/oidc'
+    const judged = mints ? tokenBody(request.body, policy.audiences) : jsonBody(request.body)
+    if (typeof judged === 'string') return judged
+    return {
+      route: route.pattern,
+      method: request.method,
+      target: query === undefined ? found.path : `${found.path}?${query}`,
+      fields: toFlyd(request.fields),
+      again: route.again === true,
+      mints,
+      ...judged,
+    }
+  }
+}
+
+/** Names listed and each at most once, values that need no escape: so the query can be forwarded as it is. */
+function queryFits(route: Route, query: string | undefined): boolean {
+  if (query === undefined) return true
+  const names = new Set(route.query)
+  return query.split('&').every((pair) => {
+    const equals = pair.indexOf('=')
+    return equals > 0 && names.delete(pair.slice(0, equals)) && QUERY_VALUE.test(pair.slice(equals + 1))
+  })
+}
+
+/** A user's key, decoded once and encoded again in the one canonical way; undefined when it could become a path. */
+function encodedOnce(segment: string): string | undefined {
+  if (!/^(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2}){1,512}$/.test(segment)) return undefined
+  let key: string
+  try {
+    key = decodeURIComponent(segment)
+  } catch {
+    return undefined // not UTF-8
+  }
+  if (key === '.' || key === '..' || /[\x00-\x1f\x7f/\\%]/.test(key)) return undefined
+  return encodeURIComponent(key)
+}
+
+/** The most helpful true reason: a wrong method, somebody else's Machine, a route this socket lacks, or no route. */
+function whyNot(method: string, path: string): Code {
+  let code: Code = 'ROUTE_NOT_SERVED'
+  for (const route of ROUTES) {
+    const shape = new RegExp(`^${route.pattern.replace(/:[a-z]+/g, '[^/]+')}$`)
+    if (!shape.test(path)) continue
+    if (route.method !== method) code = code === 'ROUTE_NOT_SERVED' ? 'METHOD_NOT_ALLOWED' : code
+    else return route.preset === 'self' && route.pattern.includes(':') ? 'NOT_THIS_MACHINE' : 'ROUTE_NOT_ALLOWED'
+  }
+  return code
+}
+
+type Judged = { readonly body: string; readonly audience?: string } | Code
+
+/** `{"aud"?: string, "aws_principal_tags"?: boolean}` or nothing; anything else could be read differently by flyd. */
+function tokenBody(bytes: Buffer, audiences: readonly string[]): Judged {
+  if (bytes.length > TOKEN_BODY_LIMIT) return 'REQUEST_BODY_TOO_LARGE'
+  const parsed = bytes.length === 0 ? {} : parseObject(bytes)?.value
+  if (parsed === undefined) return 'BODY_MALFORMED'
+  const { aud, aws_principal_tags: tags, ...rest } = parsed
+  if (Object.keys(rest).length > 0 || (tags !== undefined && typeof tags !== 'boolean')) return 'BODY_MALFORMED'
+  if (aud !== undefined && (typeof aud !== 'string' || aud.length > AUDIENCE_LIMIT || !aud.isWellFormed())) return 'BODY_MALFORMED'
+  if (audiences.length > 0 && (aud === undefined || !audiences.includes(aud))) return 'AUDIENCE_NOT_ALLOWED'
+  return { body: JSON.stringify({ aud, aws_principal_tags: tags }), ...(aud === undefined ? {} : { audience: aud }) }
+}
+
+/** Any JSON object, written anew, or nothing. */
+function jsonBody(bytes: Buffer): Judged {
+  const parsed = bytes.length === 0 ? undefined : parseObject(bytes)
+  if (parsed === undefined) return bytes.length === 0 ? { body: '' } : 'BODY_MALFORMED'
+  return { body: parsed.text }
+}
+
+function parseObject(bytes: Buffer): { value: Record<string, unknown>; text: string } | undefined {
+  if (!isUtf8(bytes)) return undefined
+  try {
+    const value: unknown = JSON.parse(bytes.toString())
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+    return { value: { ...value }, text: JSON.stringify(value) }
+  } catch {
+    return undefined // not JSON, or nested beyond the stack: all the guest's fault, all one code
+  }
+}
