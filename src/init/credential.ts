@@ -2,6 +2,7 @@
 // gone before anything else happens.
 
 import { closeSync, openSync, readSync } from 'node:fs'
+import { errnoOf } from '../os/errno.ts'
 import { createPage, mapPage, unmapPage } from '../os/page.ts'
 import { LaunchError } from './error.ts'
 
@@ -28,7 +29,7 @@ export function loadMacaroon(source: { file: string } | { fd: number }): { fd: n
     page.fill(0)
     closeSync(fd)
     if (error instanceof LaunchError) throw error
-    throw new LaunchError(`${name} cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`)
+    throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
   } finally {
     unmapPage(page)
     closeSync(from)
@@ -40,9 +41,8 @@ function open(file: string, name: string): number {
   try {
     return openSync(file, 'r')
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') throw new LaunchError(`${name} does not exist`)
-    throw new LaunchError(`${name} cannot be opened (${code ?? 'unknown'})`)
+    const code = errnoOf(error)
+    throw new LaunchError(code === 'ENOENT' ? `${name} does not exist` : `${name} cannot be opened (${code})`)
   }
 }
 
@@ -72,5 +72,7 @@ const COMMA = 0x2c
 
 /** base64, base64url and the `.` and `_` of token prefixes. */
 function isTokenByte(c: number): boolean {
-  return (c >= 0x30 && c <= 0x39) || ((c | 0x20) >= 0x61 && (c | 0x20) <= 0x7a) || '+/=-_.'.includes(String.fromCharCode(c))
+  return (
+    (c >= 0x30 && c <= 0x39) || ((c | 0x20) >= 0x61 && (c | 0x20) <= 0x7a) || '+/=-_.'.includes(String.fromCharCode(c))
+  )
 }

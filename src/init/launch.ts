@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Event } from '../proxy/event.ts'
+import { errnoOf } from '../os/errno.ts'
 import { loadMacaroon } from './credential.ts'
 import { LaunchError } from './error.ts'
 import type { ProxyOptions } from './options.ts'
@@ -57,8 +58,13 @@ export async function superviseProxy(options: ProxyOptions, report: (event: Even
     page: FIRST_INHERITED,
     flyd,
     sockets: options.sockets.map(({ policy, allow, audiences, uid }, i) => ({
-      ...{ fd: FIRST_INHERITED + 1 + i, preset: policy, allow, audiences, uid },
-      ...{ app: options.app, machine: options.machine },
+      fd: FIRST_INHERITED + 1 + i,
+      preset: policy,
+      allow,
+      audiences,
+      uid,
+      app: options.app,
+      machine: options.machine,
     })),
   })
 
@@ -140,17 +146,20 @@ const FLAGS = [
  * would use them. */
 function parseFlyd(text: string): { path: string } | { host: string; port: number; secure: boolean } {
   if (text.startsWith('unix:/')) return { path: text.slice('unix:'.length) }
-  const [, scheme, host, port] = /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\/?$/.exec(text) ?? []
-  if (host === undefined) throw new LaunchError(`flyd URL ${JSON.stringify(text)} is not http://host:port, https://host:port or unix:/path`)
+  const [, scheme, host, port] =
+    /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\/?$/.exec(text) ?? []
+  if (host === undefined)
+    throw new LaunchError(`flyd URL ${JSON.stringify(text)} is not http://host:port, https://host:port or unix:/path`)
   const secure = scheme === 'https'
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 443 : 80)), secure }
 }
 
-/** The proxy's own lines, written by src/proxy/event.ts: anything else there is a fault worth dying of. */
+/** The trusted process's own line. Both ends of the pipe are one source tree, so only the kind is looked at. */
 function parseEvent(text: string): Event {
-  const event: unknown = JSON.parse(text)
-  if (typeof event !== 'object' || event === null || !('kind' in event)) throw new Error('the proxy said something that is no event')
-  return event as Event
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the edge where events come in
+  const event = JSON.parse(text) as Event
+  if (typeof event?.kind !== 'string') throw new Error('the proxy said something that is no event')
+  return event
 }
 
 function unlinkQuietly(path: string): void {
@@ -158,6 +167,6 @@ function unlinkQuietly(path: string): void {
     unlinkSync(path)
   } catch (error) {
     // A sandbox may have removed it on purpose.
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (errnoOf(error) !== 'ENOENT') throw error
   }
 }

@@ -10,12 +10,14 @@ import type { SocketOptions } from './options.ts'
 /** A listening descriptor for the socket. A stale socket of ours is taken over; a live one, a file that is no socket,
  * or a directory that anyone may write to is refused with a LaunchError. */
 export async function bindSocket({ path, mode, uid, gid }: SocketOptions): Promise<number> {
-  if (Buffer.byteLength(path) > PATH_LIMIT) throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
+  if (Buffer.byteLength(path) > PATH_LIMIT)
+    throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
   const directory = dirname(path)
   mkdirSync(directory, { recursive: true, mode: 0o755 })
   const { mode: rights } = statSync(directory)
   const sticky = (rights & 0o1000) !== 0
-  if ((rights & 0o002) !== 0 && !sticky) throw new LaunchError(`directory ${directory} is writable by everybody: chmod o-w it`)
+  if ((rights & 0o002) !== 0 && !sticky)
+    throw new LaunchError(`directory ${directory} is writable by everybody: chmod o-w it`)
   await clearStale(path)
   try {
     return listenUnix(path, mode, uid, gid)

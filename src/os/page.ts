@@ -31,7 +31,8 @@ export function createPage(size: number): { fd: number; secret: boolean } {
 export function mapPage(fd: number): Buffer {
   const size = fstatSync(fd).size
   const at = libc.mmap(0n, BigInt(size), PROT_READ_WRITE, MAP_SHARED, fd, 0n)
-  if (at === 0xffffffffffffffffn || at === 0n) throw new Error('the credential page cannot be mapped: check RLIMIT_MEMLOCK')
+  if (at === 0xffffffffffffffffn || at === 0n)
+    throw new Error('the credential page cannot be mapped: check RLIMIT_MEMLOCK')
   return ffi.toBuffer(at, size, false)
 }
 

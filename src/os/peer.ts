@@ -24,9 +24,10 @@ export interface Caller {
 /** The connecting process as it was at connect(2); the pid may be gone by now, so decide nothing by it. */
 export function callerOf(socket: Socket): Caller {
   // Node has no public name for a socket's descriptor.
-  const { _handle } = socket as unknown as { _handle: { fd: number } | null }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1
   length[0] = credentials.byteLength
-  const failed = _handle === null || libc.getsockopt(_handle.fd, SOL_SOCKET, SO_PEERCRED, credentialsAt, lengthAt) !== 0
+  const failed = libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentialsAt, lengthAt) !== 0
   const [pid = -1, uid = -1, gid = -1] = failed ? [] : credentials
   return { pid, uid, gid }
 }

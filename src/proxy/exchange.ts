@@ -30,7 +30,9 @@ const REASON = new Map(
   405 Method Not Allowed,408 Request Timeout,409 Conflict,412 Precondition Failed,413 Content Too Large,
   414 URI Too Long,417 Expectation Failed,422 Unprocessable Content,429 Too Many Requests,
   431 Request Header Fields Too Large,500 Internal Server Error,502 Bad Gateway,503 Service Unavailable,
-  504 Gateway Timeout,505 HTTP Version Not Supported`.split(/,\s*/).map((entry) => [Number(entry.slice(0, 3)), entry] as const),
+  504 Gateway Timeout,505 HTTP Version Not Supported`
+    .split(/,\s*/)
+    .map((entry) => [Number(entry.slice(0, 3)), entry] as const),
 )
 
 const WHOLE_LIMIT = 64 * 1024 // a JWT is about 1 KiB
@@ -42,14 +44,28 @@ const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
 export function refusal(code: Code, close: boolean): Buffer {
   const body = `${JSON.stringify({ error: code.toLowerCase().replaceAll('_', ' '), code })}\n`
   const head = `${statusLine(STATUS[code])}content-type: application/json; charset=utf-8\r\n`
-  return Buffer.from(`${head}content-length: ${body.length}\r\n${close ? 'connection: close\r\n' : ''}\r\n${body}`, 'latin1')
+  return Buffer.from(
+    `${head}content-length: ${body.length}\r\n${close ? 'connection: close\r\n' : ''}\r\n${body}`,
+    'latin1',
+  )
 }
 
 const statusLine = (status: number): string => `HTTP/1.1 ${REASON.get(status) ?? `${status} `}\r\n`
 
 /** Blank report of an exchange; whoever runs it fills in what becomes known. */
 export function blankReport(socket: number, caller: { pid: number; uid: number; gid: number }): Report {
-  return { kind: 'exchange', time: Date.now(), socket, ...caller, method: '', route: '', status: 0, hits: 0, bytes: 0, ms: 0 }
+  return {
+    kind: 'exchange',
+    time: Date.now(),
+    socket,
+    ...caller,
+    method: '',
+    route: '',
+    status: 0,
+    hits: 0,
+    bytes: 0,
+    ms: 0,
+  }
 }
 
 export class Exchange implements Asker {
@@ -151,7 +167,8 @@ export class Exchange implements Asker {
     if (this.#chunked && (size > 0 || this.#ended)) out.push(size > 0 ? (this.#ended ? CRLF_LAST : CRLF) : LAST)
     const total = out.reduce((sum, part) => sum + part.length, 0)
     if (total === 0) return
-    if (total <= JOIN_LIMIT) this.#guest.write(out.length === 1 && out[0] !== undefined && size === 0 ? out[0] : Buffer.concat(out, total))
+    if (total <= JOIN_LIMIT)
+      this.#guest.write(out.length === 1 && out[0] !== undefined && size === 0 ? out[0] : Buffer.concat(out, total))
     else for (const part of out) this.#guest.write(part)
   }
 
@@ -161,7 +178,8 @@ export class Exchange implements Asker {
     // An answer that is here whole has a length, chunked or not: some clients cannot read chunks.
     const length = this.#ended ? size : head.length
     this.#chunked = length === undefined && !http10
-    const framing = length !== undefined ? `content-length: ${length}\r\n` : this.#chunked ? 'transfer-encoding: chunked\r\n' : ''
+    const framing =
+      length !== undefined ? `content-length: ${length}\r\n` : this.#chunked ? 'transfer-encoding: chunked\r\n' : ''
     const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
     const bytes = Buffer.from(
       `${statusLine(head.status)}${toGuest(head.fields)}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,

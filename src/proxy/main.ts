@@ -59,7 +59,8 @@ async function serve(launch: Launch): Promise<void> {
     return new Needles(bytes, alloc)
   })
   const { flyd: at } = launch
-  const target: Target = 'path' in at || !at.secure ? at : { host: at.host, port: at.port, tls: await import('node:tls') }
+  const target: Target =
+    'path' in at || !at.secure ? at : { host: at.host, port: at.port, tls: await import('node:tls') }
   const flyd = new Flyd(target, credential)
   const guests = new Set<Guest>()
 
@@ -117,4 +118,5 @@ async function serve(launch: Launch): Promise<void> {
 
 // The one place where the launch line is believed: its maker is src/init, on our side of the boundary.
 const [, , line = ''] = process.argv
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion
 await serve(JSON.parse(line) as Launch)

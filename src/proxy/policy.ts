@@ -40,7 +40,13 @@ export interface Ask {
 }
 
 const MACHINE = '/v1/apps/:app/machines/:machine'
-const read = (pattern: string, ...query: string[]): Route => ({ method: 'GET', pattern, preset: 'self', query, again: true })
+const read = (pattern: string, ...query: string[]): Route => ({
+  method: 'GET',
+  pattern,
+  preset: 'self',
+  query,
+  again: true,
+})
 const act = (method: string, pattern: string): Route => ({ method, pattern, preset: 'self' })
 const known = (method: string, pattern: string): Route => ({ method, pattern, preset: 'none' })
 
@@ -60,7 +66,9 @@ const ROUTES: readonly Route[] = [
   act('POST', `${MACHINE}/metadata/:key`),
   act('DELETE', `${MACHINE}/metadata/:key`),
   act('PATCH', `${MACHINE}/metadata`),
-  ...['suspend', 'stop', 'start', 'restart', 'cordon', 'uncordon', 'signal', 'lease'].map((verb) => act('POST', `${MACHINE}/${verb}`)),
+  ...['suspend', 'stop', 'start', 'restart', 'cordon', 'uncordon', 'signal', 'lease'].map((verb) =>
+    act('POST', `${MACHINE}/${verb}`),
+  ),
   act('DELETE', `${MACHINE}/lease`),
   // Served only where a socket's policy says so: named here so that the refusal is a 403 and tells what to do.
   known('GET', '/v1/apps'),
@@ -77,13 +85,14 @@ const ROUTES: readonly Route[] = [
 const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
 const TOKEN_BODY_LIMIT = 8 * 1024 // an audience and a flag
 const AUDIENCE_LIMIT = 512
-const SEGMENT = '[A-Za-z0-9_~!$&\'()*+,=:@-][A-Za-z0-9._~!$&\'()*+,=:@-]*' // never `.`, `..`, empty, `;` or `%`
+const SEGMENT = "[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*" // never `.`, `..`, empty, `;` or `%`
 const PLAIN_PATH = new RegExp(`^/v1(?:/${SEGMENT})+$`)
 const PLAIN_QUERY = /^(?:[A-Za-z0-9._~,:@/=&+-]|%[0-9A-F]{2}){0,2048}$/
 const QUERY_VALUE = /^[A-Za-z0-9._~:-]{0,128}$/
 // What no honest client sends: controls, non-ASCII, backslash, fragment, a dot segment, an authority, an escaped
 // delimiter or an escaped `%`. 400 and not 404, so that whoever sends it stands out.
-const HOSTILE = /[^\x21-\x7e]|[\\#"<>^`{|}]|^\/\/|\/\.\.(?:\/|$)|%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[0-9A-Fa-f]|3[A-Fa-f]|5[CcBbDd]|7[Ff]|[89A-Fa-f][0-9A-Fa-f])/
+const HOSTILE =
+  /[^\x21-\x7e]|[\\#"<>^`{|}]|^\/\/|\/\.\.(?:\/|$)|%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[0-9A-Fa-f]|3[A-Fa-f]|5[CcBbDd]|7[Ff]|[89A-Fa-f][0-9A-Fa-f])/
 
 /** Judges requests for one socket; made once, at start. */
 export function compile(policy: Policy): (request: Request) => Ask | Code {
@@ -104,7 +113,10 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
   const patterns = policy.allow.map((entry) => {
     const [method = '', pattern = ''] = entry.split(' ')
     const query = pattern.endsWith('?')
-    const path = pattern.slice(0, pattern.length - (query ? 1 : 0)).split('/').map((s) => (s === '*' ? SEGMENT : RegExp.escape(s)))
+    const path = pattern
+      .slice(0, pattern.length - (query ? 1 : 0))
+      .split('/')
+      .map((s) => (s === '*' ? SEGMENT : RegExp.escape(s)))
     return { pattern, method, query, matches: new RegExp(`^${path.join('/')}$`) }
   })
 
@@ -125,7 +137,8 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
         if (allowed !== method || !matches.test(path)) continue
         return open || query === undefined ? { route: { method, pattern, preset: 'none' }, path } : 'QUERY_NOT_SERVED'
       }
-      if (policy.preset === 'all') return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
+      if (policy.preset === 'all')
+        return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
     }
     return whyNot(method, path)
   }
@@ -198,7 +211,8 @@ function tokenBody(bytes: Buffer, audiences: readonly string[]): Judged {
   if (parsed === undefined) return 'BODY_MALFORMED'
   const { aud, aws_principal_tags: tags, ...rest } = parsed
   if (Object.keys(rest).length > 0 || (tags !== undefined && typeof tags !== 'boolean')) return 'BODY_MALFORMED'
-  if (aud !== undefined && (typeof aud !== 'string' || aud.length > AUDIENCE_LIMIT || !aud.isWellFormed())) return 'BODY_MALFORMED'
+  if (aud !== undefined && (typeof aud !== 'string' || aud.length > AUDIENCE_LIMIT || !aud.isWellFormed()))
+    return 'BODY_MALFORMED'
   if (audiences.length > 0 && (aud === undefined || !audiences.includes(aud))) return 'AUDIENCE_NOT_ALLOWED'
   return { body: JSON.stringify({ aud, aws_principal_tags: tags }), ...(aud === undefined ? {} : { audience: aud }) }
 }

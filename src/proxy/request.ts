@@ -107,7 +107,8 @@ export class RequestReader {
       return this.#bytes.length > HEAD_LIMIT ? 'REQUEST_HEAD_TOO_LARGE' : undefined
     }
     this.#searched = 0
-    if (end > HEAD_LIMIT) return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
+    if (end > HEAD_LIMIT)
+      return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
     const head = this.#bytes.toString('latin1', 0, end + 2)
     this.#bytes = this.#bytes.subarray(end + 4)
     return parseHead(head)
@@ -145,7 +146,9 @@ function parseHead(head: string): (Omit<Request, 'body'> & { length: number }) |
   const line = head.slice(0, end)
   const [, method, target, minor] = REQUEST_LINE.exec(line) ?? []
   if (method === undefined || target === undefined) {
-    return /^\S+ \S+(?: HTTP\/[0-9.]+)?$/.test(line) && !/ HTTP\/1\.[01]$/.test(line) ? 'VERSION_NOT_SUPPORTED' : 'REQUEST_MALFORMED'
+    return /^\S+ \S+(?: HTTP\/[0-9.]+)?$/.test(line) && !/ HTTP\/1\.[01]$/.test(line)
+      ? 'VERSION_NOT_SUPPORTED'
+      : 'REQUEST_MALFORMED'
   }
   const fields = readFields(head, end + 2, FIELD_LIMIT)
   if (fields === 'too many') return 'REQUEST_HEAD_TOO_LARGE'

@@ -99,7 +99,8 @@ export class ResponseReader {
           if (typeof line !== 'object') return line
           at = line.next
           if (line.text === '') return this.#finish(bytes, at, sink)
-          if (++this.#trailers > TRAILER_LIMIT || typeof readFields(line.text, 0, 1) === 'string') return 'FLYD_MALFORMED'
+          if (++this.#trailers > TRAILER_LIMIT || typeof readFields(line.text, 0, 1) === 'string')
+            return 'FLYD_MALFORMED'
           break
         }
       }
@@ -116,7 +117,8 @@ export class ResponseReader {
     const found = (this.#tail + fresh).indexOf(mark)
     const taken = found + mark.length - this.#tail.length
     const length = this.#carry.length + (found < 0 ? fresh.length : taken) - mark.length
-    if (length > limit || (found < 0 && length === limit)) return limit === HEAD_LIMIT ? 'FLYD_TOO_LARGE' : 'FLYD_MALFORMED'
+    if (length > limit || (found < 0 && length === limit))
+      return limit === HEAD_LIMIT ? 'FLYD_TOO_LARGE' : 'FLYD_MALFORMED'
     if (found < 0) {
       this.#tail = (this.#tail + fresh).slice(1 - mark.length)
       this.#carry += fresh

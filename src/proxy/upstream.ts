@@ -142,11 +142,21 @@ export class Connection {
     this.#asker = asker
     asker.connection = this
     this.#reused = reused
-    this.#deadline = performance.now() + (!this.#connected ? CONNECT_LIMIT : reused && ask.mints ? REVIVE_LIMIT : this.#patience(ask))
+    this.#deadline =
+      performance.now() + (!this.#connected ? CONNECT_LIMIT : reused && ask.mints ? REVIVE_LIMIT : this.#patience(ask))
     const length = Buffer.byteLength(ask.body)
-    const framing = length > 0 ? `Content-Type: application/json\r\nContent-Length: ${length}\r\n` : ask.method === 'GET' ? '' : 'Content-Length: 0\r\n'
+    const framing =
+      length > 0
+        ? `Content-Type: application/json\r\nContent-Length: ${length}\r\n`
+        : ask.method === 'GET'
+          ? ''
+          : 'Content-Length: 0\r\n'
     // Ours goes on last, as bytes: nothing the guest sent may name, replace or remove it.
-    this.#credential.writeTo(this.#socket, `${ask.method} ${ask.target} HTTP/1.1\r\n${HOST}${ask.fields}${framing}Authorization: `, `\r\n\r\n${ask.body}`)
+    this.#credential.writeTo(
+      this.#socket,
+      `${ask.method} ${ask.target} HTTP/1.1\r\n${HOST}${ask.fields}${framing}Authorization: `,
+      `\r\n\r\n${ask.body}`,
+    )
   }
 
   resume(): void {
