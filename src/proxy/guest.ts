@@ -22,7 +22,7 @@ export interface Door {
 
 const HEAD_LIMIT = 5_000 // ms from a request's first byte to the end of its head and body: slowloris
 const IDLE_LIMIT = 75_000 // ms between requests
-const REQUEST_LIMIT = 10_000 // requests on one connection: then a new one, and a new look at who calls
+const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
