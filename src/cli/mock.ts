@@ -1,0 +1,60 @@
+// dotfly mock: a whole small Fly on loopback: flyd and issuer.
+
+import { join, resolve } from 'node:path'
+import { Failure, reason, UsageError } from '../errors.ts'
+import { readArguments } from './arguments.ts'
+import type { Environment } from './main.ts'
+import { printable } from './printable.ts'
+import { askedToEnd } from './signals.ts'
+
+const HELP = `Usage: dotfly mock --dir DIR
+
+Runs a mock flyd and a mock issuer on loopback, until Ctrl-C.
+
+    --dir DIR     where macaroons, sockets and mock.json go; made if missing
+                                                         DOTFLY_DIR
+    -h, --help    this text
+
+DIR/mock.json is there when everything answers: the URLs, and for each Machine
+its org, app, name, id, region, macaroon_file and flyd_url. flyd knows its caller
+by the door: each Machine's macaroon is good at its own flyd_url alone.
+
+Exit codes: 0 ended as asked, 1 failed, 2 wrong usage, 128+N ended by signal N.
+
+Example:
+
+    dotfly mock --dir /tmp/fly
+`
+
+export async function mock(words: readonly string[], env: Environment): Promise<number> {
+  const dir = readArguments(
+    'mock',
+    HELP,
+    words,
+    (command) => command.option('--dir <dir>'),
+    (command) => {
+      const word = command.opts<{ dir?: string }>().dir ?? env['DOTFLY_DIR'] ?? ''
+      if (word === '') throw new UsageError('no directory: name one with --dir')
+      return resolve(word)
+    },
+  )
+  if (dir === undefined) return 0
+  const { startMock } = await import('../mock/start.ts')
+  const end = askedToEnd()
+  try {
+    const running = await startMock({ dir }).catch((caught: unknown) => {
+      throw new Failure(`the mock cannot start in ${printable(dir)}: ${printable(reason(caught))}`, { cause: caught })
+    })
+    for (const { org, app, name, id, region, macaroon_file, flyd_url } of running.file.machines) {
+      say(`Machine ${org}:${app}:${name} (${id}, ${region}) macaroon ${macaroon_file} flyd ${flyd_url}`)
+    }
+    say(`ready: ${join(dir, 'mock.json')}`)
+    await end.signal
+    await running.stop()
+    return 0
+  } finally {
+    end.ignore()
+  }
+}
+
+const say = (line: string): boolean => process.stdout.write(`${printable(line)}\n`)

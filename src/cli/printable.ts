@@ -1,0 +1,27 @@
+// Text that a terminal, a log viewer or a reviewer may trust: what is printed is what is there.
+
+/** Escapes what could move a cursor (ESC, C1), forge a line (LF, U+2028) or turn text round (bidi controls). */
+export const printable = (text: string): string => text.replace(UNSAFE, escape)
+
+/** JSON of `value` on several lines, equally safe: every escape that is added is one that JSON itself knows. */
+export const printableJson = (value: unknown): string => JSON.stringify(value, null, 2).replace(UNSAFE_BUT_LF, escape)
+
+/** A word of the command line for an error message: short, safe, and never a credential pasted in the wrong place. */
+export function shown(word: string): string {
+  if (CREDENTIAL.test(word)) return '(a credential, not shown)'
+  const safe = printable(word)
+  return safe.length > 120 ? `${safe.slice(0, 120)}…` : safe
+}
+
+// Cc controls, Cf format characters (bidi, zero width), Cs lone surrogates, Zl and Zp line separators.
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+const UNSAFE_BUT_LF = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+
+// Fly's permission and discharge tokens, and base64 of the first packet of any v1 macaroon, `00NNlocation`.
+const CREDENTIAL = /FlyV1|fm1[ar]_|fm2_|fo1_|MDA[0-9A-Za-z+/_-]{5}Y2F0aW9u/
+
+const escape = (character: string): string =>
+  Array.from(
+    { length: character.length },
+    (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`,
+  ).join('')

@@ -1,0 +1,97 @@
+// dotfly proxy: the socket, and nothing else.
+
+import { Failure } from '../errors.ts'
+import { LaunchError } from '../init/error.ts'
+import type { ProxyOptions } from '../init/options.ts'
+import { each, readArguments } from './arguments.ts'
+import { type Level, openLog } from './log.ts'
+import type { Environment } from './main.ts'
+import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
+import { askedToEnd } from './signals.ts'
+
+const HELP = `Usage: dotfly proxy [OPTION…] --macaroon-file FILE
+
+Listens on a Unix socket, and passes the requests that its policy knows to flyd
+with the Machine's macaroon attached. Whoever dials the socket never sees it.
+
+    --socket PATH[,SETTING…]  a socket to serve, may be given several times;
+                              default /.fly/api          DOTFLY_SOCKET
+    --flyd URL                http://HOST:PORT, https://HOST:PORT, unix:/PATH;
+                              default http://_api.internal:4280
+                                                         DOTFLY_FLYD
+    --macaroon-file FILE      read the macaroon here     DOTFLY_MACAROON_FILE
+    --macaroon-fd N           or from this descriptor    DOTFLY_MACAROON_FD
+                              or else from $CREDENTIALS_DIRECTORY/macaroon
+    --app NAME                this Machine's app         DOTFLY_APP
+                              default $FLY_APP_NAME
+    --machine ID              this Machine               DOTFLY_MACHINE
+                              default $FLY_MACHINE_ID
+    --log-level LEVEL         debug, info, warn, error or silent;
+                              default info               DOTFLY_LOG_LEVEL
+    -h, --help                this text
+
+SETTING is one of
+
+    mode=0755       file mode; connecting needs the write bit
+    uid=N, gid=N    owner and group; with uid, only that user and root are served
+    policy=self     what may be asked: token (ID tokens only), self (also this
+                    app's and this Machine's own routes; default), all (flyd
+                    decides)
+    aud=AUDIENCE    an audience that tokens may have; repeatable, default any
+    allow=METHOD /v1/PATH
+                    one more route; * is any one segment; repeatable
+
+Several sockets in DOTFLY_SOCKET are set apart by a semicolon. The macaroon
+itself is never taken from the command line or from a variable. What happens is
+told on standard output, in JSON, or plainly on a terminal; a socket is ready
+after the line with "[fly api proxy] listening at PATH". SIGTERM and SIGINT end
+it in order: open exchanges finish first.
+
+Exit codes: 0 ended as asked, 1 failed, 2 wrong usage, 128+N ended by signal N.
+
+Example: an app's own socket, for AWS tokens only
+
+    dotfly proxy --macaroon-file /run/macaroon \\
+        --socket /run/app.sock,mode=0600,uid=1000,policy=token,aud=sts.amazonaws.com
+`
+
+export async function proxy(words: readonly string[], env: Environment): Promise<number> {
+  const asked = readArguments(
+    'proxy',
+    HELP,
+    words,
+    (command) =>
+      command
+        .option('--socket <path>', '', each)
+        .option('--flyd <url>')
+        .option('--macaroon-file <file>')
+        .option('--macaroon-fd <n>')
+        .option('--app <name>')
+        .option('--machine <id>')
+        .option('--log-level <level>'),
+    (command) => {
+      const typed = command.opts<ProxyWords>()
+      return { options: proxyOptions(typed, env), level: logLevel(typed, env) }
+    },
+  )
+  return asked === undefined ? 0 : serve(asked.options, asked.level)
+}
+
+async function serve(options: ProxyOptions, level: Level): Promise<number> {
+  // Only now: a mistyped option needs neither libc nor a child process.
+  const { superviseProxy } = await import('../init/launch.ts')
+  const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)
+  const end = askedToEnd()
+  try {
+    const supervised = await superviseProxy(options, log.event)
+    await end.signal
+    await supervised.stop()
+    return 0
+  } catch (caught) {
+    if (caught instanceof LaunchError) throw new Failure(caught.message, { cause: caught })
+    throw caught
+  } finally {
+    end.ignore()
+    await log.close()
+  }
+}

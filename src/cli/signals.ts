@@ -1,0 +1,24 @@
+// The wish of whoever runs us that we end: SIGINT (Ctrl-C), SIGTERM (a supervisor), SIGHUP (the terminal is gone).
+
+import { constants } from 'node:os'
+
+const WISHES = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** Resolves at the first such signal. A second one does not wait for an orderly end: exit code 128+n at once. */
+export function askedToEnd(): { signal: Promise<void>; ignore(): void } {
+  let asked = false
+  let resolve = (): void => undefined
+  const signal = new Promise<void>((done) => (resolve = done))
+  const hear = (name: NodeJS.Signals): void => {
+    if (asked) process.exit(128 + constants.signals[name])
+    asked = true
+    resolve()
+  }
+  for (const name of WISHES) process.on(name, hear)
+  return {
+    signal,
+    ignore: () => {
+      for (const name of WISHES) process.off(name, hear)
+    },
+  }
+}

@@ -1,0 +1,15 @@
+// How a command ends when it cannot do its work. Messages follow one rule: lower case, no full stop, and the next
+// step if there is one. The name of the program is put before them in one place, src/cli/main.ts.
+
+/** The command line or an environment variable is wrong: exit code 2. */
+export class UsageError extends Error {
+  override name = 'UsageError'
+}
+
+/** The command was understood and could not be done: exit code 1. */
+export class Failure extends Error {
+  override name = 'Failure'
+}
+
+/** What a caught value says, for a message. Node's own errors carry no secret: they name paths and system calls. */
+export const reason = (caught: unknown): string => (caught instanceof Error ? caught.message : String(caught))

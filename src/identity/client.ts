@@ -1,0 +1,181 @@
+// A client of the socket like any other: asks for an ID token over it, and knows no credential.
+
+import { Client, type Dispatcher } from 'undici'
+
+export interface TokenRequest {
+  /** Path of the Unix socket. */
+  socket: string
+  /** Whom the token is for; without one, flyd's default. */
+  audience?: string
+  /** Gives up when aborted. */
+  signal?: AbortSignal
+  /** For the whole request, ms. */
+  timeout: number
+}
+
+/** Why there is no token. */
+export type Trouble =
+  | 'NO_SOCKET'
+  | 'SOCKET_FORBIDDEN'
+  | 'SOCKET_PATH_INVALID'
+  | 'NOBODY_LISTENS'
+  | 'CONNECTION_LOST'
+  | 'TIMEOUT'
+  | 'CANCELLED'
+  | 'AUDIENCE_REFUSED'
+  | 'NOT_ALLOWED'
+  | 'NOT_SERVED'
+  | 'RATE_LIMITED'
+  | 'REQUEST_REFUSED'
+  | 'FLYD_DOWN'
+  | 'FLYD_SLOW'
+  | 'UNEXPECTED_ANSWER'
+  | 'NOT_A_TOKEN'
+
+export class IdentityError extends Error {
+  override name = 'IdentityError'
+  readonly code: Trouble
+  /** The answer's status; 0 where there was no answer. */
+  readonly status: number
+  constructor(code: Trouble, message: string, status = 0, cause?: unknown) {
+    super(message, { cause })
+    this.code = code
+    this.status = status
+  }
+}
+
+/** The ID token as the issuer signed it. Throws an IdentityError, and nothing else. */
+export async function requestToken(request: TokenRequest): Promise<string> {
+  const late = AbortSignal.timeout(request.timeout)
+  const signal = request.signal === undefined ? late : AbortSignal.any([late, request.signal])
+  // The socket is given by path, so the host is only a header that the proxy ignores.
+  const client = new Client('http://localhost', { socketPath: request.socket, pipelining: 0 })
+  let answer: Answer
+  try {
+    answer = await ask(client, request, signal)
+  } catch (caught) {
+    if (caught instanceof IdentityError) throw caught
+    throw withoutAnswer(caught, request, late)
+  } finally {
+    // Not close(): after a time-out it would wait for the very answer that was given up.
+    await client.destroy()
+  }
+  if (answer.status !== 200) throw refused(answer, request)
+  // Some answer with a newline behind the token; nothing else about it is mended.
+  const token = answer.body.trim()
+  if (!JWT.test(token))
+    throw new IdentityError(
+      'NOT_A_TOKEN',
+      `${request.socket} answered with something that is not a token`,
+      answer.status,
+    )
+  return token
+}
+
+interface Answer {
+  status: number
+  body: string
+}
+
+/** Real tokens are 1 to 2 KB; more than this is not an answer to our question. */
+const BODY_LIMIT = 64 * 1024
+
+const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
+
+async function ask(client: Dispatcher, { socket, audience }: TokenRequest, signal: AbortSignal): Promise<Answer> {
+  const { statusCode: status, body } = await client.request({
+    method: 'POST',
+    path: '/v1/tokens/oidc',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(audience === undefined ? {} : { aud: audience }),
+    signal,
+  })
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of body) {
+    if (!Buffer.isBuffer(chunk)) throw new TypeError('undici reads bodies as buffers')
+    length += chunk.length
+    if (length > BODY_LIMIT)
+      throw new IdentityError('UNEXPECTED_ANSWER', `${socket} answered with more than ${BODY_LIMIT} bytes`, status)
+    chunks.push(chunk)
+  }
+  return { status, body: Buffer.concat(chunks).toString('utf8') }
+}
+
+function withoutAnswer(caught: unknown, { socket, timeout, signal }: TokenRequest, late: AbortSignal): IdentityError {
+  const trouble = (code: Trouble, message: string): IdentityError => new IdentityError(code, message, 0, caught)
+  if (signal?.aborted === true) return trouble('CANCELLED', 'cancelled')
+  if (late.aborted)
+    return trouble('TIMEOUT', `no answer from ${socket} within ${timeout / 1000} s: flyd may be slow, try again`)
+  switch (codeOf(caught)) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return trouble('NO_SOCKET', `no socket at ${socket}: is this a Machine? start it with dotfly proxy`)
+    case 'EACCES':
+    case 'EPERM':
+      return trouble(
+        'SOCKET_FORBIDDEN',
+        `${socket} may not be used by uid ${process.getuid?.() ?? 'unknown'}: connecting needs its write bit, so serve it with --socket ${socket},mode=0660,gid=${process.getgid?.() ?? 'N'}`,
+      )
+    case 'ECONNREFUSED':
+      return trouble('NOBODY_LISTENS', `nobody listens at ${socket}: start it with dotfly proxy`)
+    case 'EINVAL':
+    case 'ENAMETOOLONG':
+      return trouble('SOCKET_PATH_INVALID', `${socket} is too long for a socket path: 107 bytes is the most`)
+    default:
+      return trouble('CONNECTION_LOST', `${socket} closed the connection without a whole answer: try again`)
+  }
+}
+
+function refused({ status, body }: Answer, { socket, audience }: TokenRequest): IdentityError {
+  const trouble = (code: Trouble, message: string): IdentityError => new IdentityError(code, message, status)
+  const code = codeInBody(body)
+  if (code === 'AUDIENCE_NOT_ALLOWED') {
+    const what =
+      audience === undefined
+        ? 'tokens without an audience: name one with --aud'
+        : `the audience ${audience}: allow it with --socket ${socket},aud=…`
+    return trouble('AUDIENCE_REFUSED', `${socket} refuses ${what}`)
+  }
+  if (code === 'CALLER_NOT_ALLOWED')
+    return trouble('NOT_ALLOWED', `${socket} serves another user than uid ${process.getuid?.() ?? 'unknown'}`)
+  switch (status) {
+    case 400:
+    case 422:
+      return trouble(
+        'REQUEST_REFUSED',
+        audience === undefined
+          ? `${socket} refused the request (400)`
+          : `${socket} refused the request: is the audience right`,
+      )
+    case 401:
+    case 403:
+      return trouble('NOT_ALLOWED', `${socket} does not allow this Machine or user to have a token (${status})`)
+    case 404:
+      return trouble('NOT_SERVED', `${socket} does not serve ID tokens (404): is it the socket of dotfly proxy`)
+    case 429:
+      return trouble('RATE_LIMITED', 'too many tokens asked for: try again in a second')
+    case 502:
+    case 503:
+      return trouble('FLYD_DOWN', `flyd is unreachable behind ${socket} (${status}): try again`)
+    case 504:
+      return trouble('FLYD_SLOW', `flyd did not answer in time behind ${socket} (504): try again`)
+    default:
+      return trouble('UNEXPECTED_ANSWER', `${socket} answered with status ${status}`)
+  }
+}
+
+/** dotfly's own code in an error body, `{"error":"…","code":"…"}`; any other answer has none. */
+function codeInBody(body: string): string | undefined {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(body)
+  } catch {
+    return undefined // flyd answers some errors in plain text
+  }
+  return typeof parsed === 'object' && parsed !== null && 'code' in parsed && typeof parsed.code === 'string'
+    ? parsed.code
+    : undefined
+}
+
+const codeOf = (caught: unknown): unknown => (caught instanceof Error && 'code' in caught ? caught.code : undefined)

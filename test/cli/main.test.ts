@@ -1,0 +1,198 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { request, type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { test, type Test } from 'tap'
+import { dotfly, ended, start, until } from './dotfly.ts'
+
+test('help is on standard output and exits 0, for all and for each', async (t) => {
+  const all = await dotfly(['--help'])
+  t.match(all, { code: 0, stderr: '' })
+  const commands = [...all.stdout.matchAll(/^ {4}dotfly ([a-z]+) {2,}/gm)].map(([, name]) => name ?? '')
+  t.strictSame(commands, ['proxy', 'token', 'mock', 'demo'])
+  for (const command of commands) {
+    const { code, stdout, stderr } = await dotfly([command, '--help'])
+    t.equal(code, 0)
+    t.equal(stderr, '')
+    t.match(stdout, new RegExp(`^Usage: dotfly ${command}`))
+    t.match(stdout, /\nExit codes: 0 .*\n\nExample/)
+    t.strictSame(
+      stdout.split('\n').filter((line) => line.length > 84),
+      [],
+      'fits a terminal',
+    )
+  }
+  t.strictSame(await dotfly(['help', 'token']), await dotfly(['token', '-h']))
+})
+
+test('every option in a help text exists, and names its variable', async (t) => {
+  const { stdout } = await dotfly(['proxy', '--help'])
+  for (const [, option] of stdout.matchAll(/^ {4}(--[a-z-]+) [A-Z]/gm)) {
+    const { code, stderr } = await dotfly(['proxy', option ?? ''])
+    t.equal(code, 2)
+    t.equal(stderr, `dotfly: ${option} has no value: see dotfly proxy --help\n`)
+    t.match(stdout, `DOTFLY_${option?.slice(2).toUpperCase().replaceAll('-', '_')}`)
+  }
+})
+
+test('the version is that of package.json', async (t) => {
+  t.match(await dotfly(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
+})
+
+const WRONG: Record<string, [words: string[], env: Record<string, string>, says: string]> = {
+  'an unknown command': [
+    ['prixy'],
+    {},
+    'unknown command prixy: use one of proxy, token, mock, demo, or see dotfly --help',
+  ],
+  'a command named like a property': [
+    ['toString'],
+    {},
+    'unknown command toString: use one of proxy, token, mock, demo, or see dotfly --help',
+  ],
+  'an unknown option': [
+    ['proxy', '--sokcet', '/a'],
+    {},
+    'unknown option --sokcet, did you mean --socket: see dotfly proxy --help',
+  ],
+  'a word too many': [['token', 'x'], {}, 'too many words on the command line: see dotfly token --help'],
+  'the macaroon as an option': [
+    ['proxy', '--macaroon=FlyV1 fm2_c2VjcmV0'],
+    {},
+    'the macaroon is never given on the command line, name its file with --macaroon-file: see dotfly proxy --help',
+  ],
+  'the macaroon as a word': [
+    ['proxy', 'FlyV1 fm2_c2VjcmV0'],
+    {},
+    'too many words on the command line: see dotfly proxy --help',
+  ],
+  'the macaroon in a variable': [
+    ['proxy'],
+    { DOTFLY_MACAROON: 'FlyV1 fm2_c2VjcmV0' },
+    'DOTFLY_MACAROON is set, and a macaroon is never taken from the environment: unset it, put the macaroon in a file and name that with --macaroon-file',
+  ],
+  'no macaroon at all': [
+    ['proxy'],
+    {},
+    'no macaroon: name its file with --macaroon-file, or an open descriptor with --macaroon-fd',
+  ],
+  'a wrong log level': [
+    ['proxy', '--macaroon-file', '/m', '--log-level', 'x'],
+    {},
+    'log level x is not one of debug, info, warn, error, silent',
+  ],
+  'a socket that is wrong': [
+    ['proxy', '--macaroon-file', '/m', '--socket', '/a,mode=9'],
+    {},
+    'socket /a: mode 9 is not three octal digits, such as 0755',
+  ],
+  'two forms at once': [
+    ['token', '--claims', '--json'],
+    {},
+    '--claims and --json exclude each other: --json has the claims in it',
+  ],
+  'a mock without a directory': [['mock'], {}, 'no directory: name one with --dir'],
+}
+
+for (const [what, [words, env, says]] of Object.entries(WRONG)) {
+  test(`${what} is wrong usage: exit code 2 and one line`, async (t) => {
+    t.strictSame(await dotfly(words, env), { code: 2, stdout: '', stderr: `dotfly: ${says}\n` })
+  })
+}
+
+test('no command at all prints help and exits 2', async (t) => {
+  t.match(await dotfly([]), { code: 2, stdout: /^Usage/ })
+})
+
+/** Says which modules are loaded. */
+const PROBE = `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module'
+  import { writeSync } from 'node:fs'
+  registerHooks({ load(url, context, next) { writeSync(2, url + '\\n'); return next(url, context) } })
+`)}`
+
+test('the proxy loads no HTTP client, the token command no launcher', async (t) => {
+  const loaded = async (...words: string[]): Promise<string> =>
+    (await dotfly(words, { NODE_OPTIONS: `--import=${PROBE}` })).stderr
+  t.notMatch(await loaded('proxy', '--help'), /node_modules\/(undici|jose|fastify)\//)
+  t.notMatch(await loaded('token', '--help'), /src\/init\/launch|node_modules\/(pino|fastify)\//)
+  t.match(await loaded('token', '--help'), /node_modules\/undici\//, 'the probe sees what is loaded')
+})
+
+function directory(t: Test): string {
+  const dir = mkdtempSync(join(tmpdir(), 'cli-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+function launchWords(dir: string): string[] {
+  writeFileSync(join(dir, 'macaroon'), `FlyV1 fm2_${'A1b2'.repeat(40)}\n`)
+  return [
+    'proxy',
+    '--macaroon-file',
+    join(dir, 'macaroon'),
+    '--socket',
+    join(dir, 'api'),
+    '--flyd',
+    `unix:${join(dir, 'flyd')}`,
+  ]
+}
+
+async function askFor(path: string, socketPath: string): Promise<{ status: number; body: string }> {
+  const asked = request({ socketPath, path, method: 'GET', agent: false }).end()
+  const answer = await new Promise<IncomingMessage>((done, reject) => asked.on('response', done).on('error', reject))
+  return { status: answer.statusCode ?? 0, body: await text(answer) }
+}
+
+test('proxy: JSON lines, readiness first, one line an exchange, SIGTERM ends it with 0', async (t) => {
+  const dir = directory(t)
+  const child = start(launchWords(dir))
+  const done = ended(child)
+  await until(child, /\[fly api proxy\] listening at .*api/)
+  const answer = await askFor('/nothing', join(dir, 'api'))
+  t.equal(answer.status, 404)
+  let lines = ''
+  child.stdout!.on('data', (chunk: string) => (lines += chunk))
+  child.kill('SIGTERM')
+  t.strictSame(await done, { code: 0, signal: null })
+  const events: { event: string }[] = lines
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line))
+  t.match(
+    events.filter(({ event }) => event === 'exchange'),
+    [{ level: 'warn', status: 404, method: 'GET', socket: join(dir, 'api') }],
+  )
+  t.notOk(readdirSync(dir).includes('api'), 'the socket is gone')
+})
+
+test('proxy: SIGINT ends it with 0 too', async (t) => {
+  const child = start(launchWords(directory(t)))
+  const done = ended(child)
+  await until(child, /listening at/)
+  child.kill('SIGINT')
+  t.strictSame(await done, { code: 0, signal: null })
+})
+
+test('proxy: a reader of its lines that goes away does not end it', async (t) => {
+  const dir = directory(t)
+  const child = start(launchWords(dir))
+  const done = ended(child)
+  await until(child, /listening at/)
+  child.stdout!.destroy()
+  for (let i = 0; i < 3; i++) t.equal((await askFor('/nothing', join(dir, 'api'))).status, 404)
+  child.kill('SIGTERM')
+  t.strictSame(await done, { code: 0, signal: null })
+})
+
+test('proxy: a mistake in the set-up is one line and exit code 1', async (t) => {
+  const dir = directory(t)
+  const words = launchWords(dir)
+  writeFileSync(join(dir, 'macaroon'), '')
+  t.strictSame(await dotfly(words), {
+    code: 1,
+    stdout: '',
+    stderr: `dotfly: macaroon file ${join(dir, 'macaroon')} is empty\n`,
+  })
+})
