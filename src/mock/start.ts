@@ -137,9 +137,9 @@ const flydOptions = (
 })
 
 async function directory(path: string, mode: number): Promise<void> {
-  await mkdir(path, { recursive: true, mode })
-  // It may have been there, and a umask may have had its say; there is nothing in it yet that anyone could reach.
-  await chmod(path, mode)
+  const made = await mkdir(path, { recursive: true, mode })
+  // A umask may have had its say. A directory that was there is somebody's, such as /tmp: its mode is theirs.
+  if (made !== undefined) await chmod(path, mode)
 }
 
 /** Whole or not at all, and with its mode from the first byte. */

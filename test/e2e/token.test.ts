@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { promisify } from 'node:util'
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose'
-import { test } from 'tap'
+import { teardown, test } from 'tap'
 import { Client } from 'undici'
 import { ended, start as launch, until } from '../cli/dotfly.ts'
 
@@ -34,6 +34,7 @@ function start(words: string[]): {
   end(): Promise<number | null>
 } {
   const child = launch(words)
+  children.push(child)
   const done = ended(child)
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (bytes: Buffer) => (said += bytes.toString()))
@@ -46,6 +47,11 @@ function start(words: string[]): {
     },
   }
 }
+
+const children: ReturnType<typeof launch>[] = []
+teardown(() => {
+  for (const child of children) child.kill('SIGKILL')
+})
 
 const run = promisify(execFile)
 const directory = mkdtempSync(join(tmpdir(), 'dotfly-e2e-'))
