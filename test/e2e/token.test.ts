@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { promisify } from 'node:util'
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose'
-import { teardown, test } from 'tap'
+import tap, { test } from 'tap'
 import { Client } from 'undici'
 import { ended, start as launch, until } from '../cli/dotfly.ts'
 
@@ -49,7 +49,7 @@ function start(words: string[]): {
 }
 
 const children: ReturnType<typeof launch>[] = []
-teardown(() => {
+tap.teardown(() => {
   for (const child of children) child.kill('SIGKILL')
 })
 
