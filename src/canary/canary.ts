@@ -57,8 +57,12 @@ export async function runCanary({ seed, quick, progress }: CanaryOptions): Promi
     return { format, dice, secret, spellings: spellingsOf(secret) }
   })
   report.spellings = Math.max(...plans.map(({ spellings }) => spellings.length))
-  const size = (position: Position, spellings: readonly Spelling[]): number => (quick ? QUICK_SAMPLE : position.sampled ? SAMPLE : spellings.length)
-  const of = plans.reduce((sum, { spellings }) => POSITIONS.reduce((more, position) => more + size(position, spellings), sum), 0)
+  const size = (position: Position, spellings: readonly Spelling[]): number =>
+    quick ? QUICK_SAMPLE : position.sampled ? SAMPLE : spellings.length
+  const of = plans.reduce(
+    (sum, { spellings }) => POSITIONS.reduce((more, position) => more + size(position, spellings), sum),
+    0,
+  )
   let done = 0
   for (const { format, dice, secret, spellings } of plans) {
     const cases = (function* (): Generator<Case> {
@@ -113,7 +117,11 @@ function leaks({ bytes, secret }: Known, received: Buffer): boolean {
 }
 
 /** One proxy, one hostile flyd, all cases of one credential. */
-async function play(secret: Credential, cases: Iterator<Case, undefined>, judge: (one: Case, received: Buffer) => void): Promise<void> {
+async function play(
+  secret: Credential,
+  cases: Iterator<Case, undefined>,
+  judge: (one: Case, received: Buffer) => void,
+): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'dotfly-canary-'))
   const file = join(directory, 'macaroon')
   const path = join(directory, 'api')
@@ -181,6 +189,8 @@ function ask(path: string, { position }: Case, number: number): Promise<Buffer> 
     socket.on('data', (bytes: Buffer) => received.push(bytes))
     socket.on('error', fail)
     socket.on('close', () => done(Buffer.concat(received)))
-    socket.write(`${position.method} ${target} HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n${body === '' ? '' : `Content-Length: ${body.length}\r\n`}\r\n${body}`)
+    socket.write(
+      `${position.method} ${target} HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n${body === '' ? '' : `Content-Length: ${body.length}\r\n`}\r\n${body}`,
+    )
   })
 }

@@ -28,7 +28,9 @@ export class Dice {
   }
   bytes(n: number): Buffer {
     while (this.#pool.length < n) {
-      const more = createHash('sha512').update(`${this.#seed}:${this.#round++}`).digest()
+      const more = createHash('sha512')
+        .update(`${this.#seed}:${this.#round++}`)
+        .digest()
       this.#pool = Buffer.concat([this.#pool, more])
     }
     const out = Buffer.from(this.#pool.subarray(0, n))
@@ -73,7 +75,9 @@ export function packets(dice: Dice, names: Names, thirdParty = false): Known {
   const w = new Writer()
   const packet = (key: string, value: Buffer | string, secret = false): void => {
     const size = 4 + key.length + 1 + value.length + 1
-    w.put(`${size.toString(16).padStart(4, '0')}${key} `).put(Buffer.from(value as string), secret).put('\n')
+    w.put(`${size.toString(16).padStart(4, '0')}${key} `)
+      .put(Buffer.from(value as string), secret)
+      .put('\n')
   }
   packet('location', 'https://api.fly.io/v1')
   packet('identifier', dice.bytes(16).toString(dice.pick(['hex', 'base64'] as const)), true)

@@ -48,11 +48,15 @@ export function bases(c: Credential): [string, Known][] {
   const items: [string, Known][] = [['value', value]]
   c.tokens.forEach(({ at, prefix, text }, i) => {
     if (c.tokens.length > 1) items.push([`token ${i}`, slice(value, at, at + prefix.length + text.length)])
-    if (prefix !== '') items.push([`token ${i} bare`, slice(value, at + prefix.length, at + prefix.length + text.length)])
+    if (prefix !== '')
+      items.push([`token ${i} bare`, slice(value, at + prefix.length, at + prefix.length + text.length)])
   })
   c.decoded.forEach((k, i) => items.push([`decoded ${i}`, k]))
   const line = Buffer.from('Authorization: ')
-  items.push(['line', { bytes: Buffer.concat([line, c.value]), secret: [...[...line].map(() => false), ...value.secret] }])
+  items.push([
+    'line',
+    { bytes: Buffer.concat([line, c.value]), secret: [...[...line].map(() => false), ...value.secret] },
+  ])
   const out: [string, Known][] = []
   for (const [name, known] of items) {
     out.push([name, known])
@@ -86,10 +90,26 @@ const raw = (c: number): string => String.fromCharCode(c)
 const plain = (c: number): boolean => /[A-Za-z0-9_.~-]/.test(raw(c))
 const cased = (f: (s: string) => string) => each((c) => (c < 0x80 ? f(raw(c)) : raw(c)))
 const NAMED: Record<string, string> = {
-  '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;', '+': '&plus;', '/': '&sol;', '=': '&equals;',
-  ',': '&comma;', _: '&lowbar;',
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&apos;',
+  '+': '&plus;',
+  '/': '&sol;',
+  '=': '&equals;',
+  ',': '&comma;',
+  _: '&lowbar;',
 }
-const CONTROL: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\b': '\\b', '\f': '\\f', '\\': '\\\\', '"': '\\"' }
+const CONTROL: Record<string, string> = {
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\\': '\\\\',
+  '"': '\\"',
+}
 
 /** Line breaks are nobody's secret. */
 const broken =
@@ -111,9 +131,11 @@ const broken =
 const utf16 =
   (big: boolean) =>
   (k: Known): Known => ({
-    bytes: Buffer.from(k.bytes.toString('latin1'), 'utf16le').subarray() && (big
-      ? Buffer.from(k.bytes.toString('latin1'), 'utf16le').swap16()
-      : Buffer.from(k.bytes.toString('latin1'), 'utf16le')),
+    bytes:
+      Buffer.from(k.bytes.toString('latin1'), 'utf16le').subarray() &&
+      (big
+        ? Buffer.from(k.bytes.toString('latin1'), 'utf16le').swap16()
+        : Buffer.from(k.bytes.toString('latin1'), 'utf16le')),
     secret: k.secret.flatMap((s) => (big ? [false, s] : [s, false])),
   })
 
@@ -145,7 +167,10 @@ export const FORMS: [string, (k: Known, dice: Dice) => Known][] = [
   ['\\x', each((c) => `\\x${h2(c)}`)],
   ['octal', each((c) => `\\${c.toString(8).padStart(3, '0')}`)],
   ['control forms', each((c) => CONTROL[raw(c)] ?? raw(c))],
-  ['everything mixed', each((c, _, dice) => dice.pick([raw(c), raw(c), raw(c), `%${h2(c)}`, `\\u00${h2(c)}`, `&#${c};`, `\\x${h2(c)}`]))],
+  [
+    'everything mixed',
+    each((c, _, dice) => dice.pick([raw(c), raw(c), raw(c), `%${h2(c)}`, `\\u00${h2(c)}`, `&#${c};`, `\\x${h2(c)}`])),
+  ],
   ['upper', cased((s) => s.toUpperCase())],
   ['lower', cased((s) => s.toLowerCase())],
   ['swapped', cased((s) => (s === s.toUpperCase() ? s.toLowerCase() : s.toUpperCase()))],

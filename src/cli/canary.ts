@@ -51,7 +51,9 @@ export async function canary(words: readonly string[]): Promise<number> {
 
 function table(seed: string, { formats, spellings, rows, leaks }: CanaryReport): string {
   const width = Math.max(...rows.map(({ position }) => position.length))
-  const lines = rows.map((row) => `${row.position.padEnd(width)}  ${String(row.tried).padStart(7)}  ${String(row.leaks).padStart(5)}`)
+  const lines = rows.map(
+    (row) => `${row.position.padEnd(width)}  ${String(row.tried).padStart(7)}  ${String(row.leaks).padStart(5)}`,
+  )
   const tried = rows.reduce((sum, row) => sum + row.tried, 0)
   return [
     `${'position'.padEnd(width)}    tried  leaks`,

@@ -55,7 +55,7 @@ async function show(dir: string, end: Promise<void>): Promise<void> {
   const socket = parseSocket(join(dir, 'api'))
   const { startMock } = await import('../mock/start.ts')
   const { superviseProxy } = await import('../init/launch.ts')
-  const fly = await startMock({ dir: join(dir, 'fly') }).catch((caught: unknown) => {
+  const fly = await startMock({ dir: join(dir, 'fly'), parties: false }).catch((caught: unknown) => {
     throw new Failure(`the mock cannot start: ${printable(reason(caught))}`, { cause: caught })
   })
   try {

@@ -15,14 +15,16 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   token: async () => (await import('./token.ts')).token,
   mock: async () => (await import('./mock.ts')).mock,
   demo: async () => (await import('./demo.ts')).demo,
+  canary: async () => (await import('./canary.ts')).canary,
 }
 
 const HELP = `Usage: dotfly COMMAND [OPTION…]
 
     dotfly proxy    serve the socket, and never let the macaroon out
     dotfly token    print an ID token for this Machine
-    dotfly mock     run a mock flyd and issuer on this computer
+    dotfly mock     run a mock flyd, issuer and clouds on this computer
     dotfly demo     mock and proxy together, ready for curl
+    dotfly canary   prove that nothing leaks, against a hostile flyd
 
     -h, --help       this text; dotfly COMMAND --help explains a command
     --version        print the version

@@ -9,11 +9,14 @@ import { askedToEnd } from './signals.ts'
 
 const HELP = `Usage: dotfly mock --dir DIR
 
-Runs a mock flyd and a mock issuer on loopback, until Ctrl-C.
+Runs a mock flyd, a mock issuer and mock relying parties (AWS STS and S3, GCP,
+Azure, a generic one, Anthropic) on loopback, until Ctrl-C.
 
-    --dir DIR     where macaroons, sockets and mock.json go; made if missing
+    --dir DIR       where macaroons, sockets and mock.json go; made if missing
                                                          DOTFLY_DIR
-    -h, --help    this text
+    --parties FILE  JSON {"iam", "gcp", "azure"}: roles, providers and applications
+                    beside those that are there already  DOTFLY_PARTIES
+    -h, --help      this text
 
 DIR/mock.json is there when everything answers: the URLs, and for each Machine
 its org, app, name, id, region, macaroon_file and flyd_url. flyd knows its caller
@@ -27,22 +30,25 @@ Example:
 `
 
 export async function mock(words: readonly string[], env: Environment): Promise<number> {
-  const dir = readArguments(
+  const asked = readArguments(
     'mock',
     HELP,
     words,
-    (command) => command.option('--dir <dir>'),
+    (command) => command.option('--dir <dir>').option('--parties <file>'),
     (command) => {
-      const word = command.opts<{ dir?: string }>().dir ?? env['DOTFLY_DIR'] ?? ''
+      const typed = command.opts<{ dir?: string; parties?: string }>()
+      const word = typed.dir ?? env['DOTFLY_DIR'] ?? ''
       if (word === '') throw new UsageError('no directory: name one with --dir')
-      return resolve(word)
+      const file = typed.parties ?? env['DOTFLY_PARTIES'] ?? ''
+      return { dir: resolve(word), parties: file === '' ? {} : { file } }
     },
   )
-  if (dir === undefined) return 0
+  if (asked === undefined) return 0
+  const { dir, parties } = asked
   const { startMock } = await import('../mock/start.ts')
   const end = askedToEnd()
   try {
-    const running = await startMock({ dir }).catch((caught: unknown) => {
+    const running = await startMock({ dir, parties }).catch((caught: unknown) => {
       throw new Failure(`the mock cannot start in ${printable(dir)}: ${printable(reason(caught))}`, { cause: caught })
     })
     for (const { org, app, name, id, region, macaroon_file, flyd_url } of running.file.machines) {

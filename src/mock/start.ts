@@ -7,6 +7,7 @@ import type { Described, Machine } from '../flyd/machine.ts'
 import { startFlyd } from '../flyd/start.ts'
 import type { FlydOptions } from '../flyd/start.ts'
 import { signerAt } from '../issuer/client.ts'
+import type { Parties } from '../parties/start.ts'
 import { DEFAULT_MACHINES, describeMachine } from './described.ts'
 import type { MachineNames } from './described.ts'
 import { spawnIssuer } from './issuer-process.ts'
@@ -21,12 +22,16 @@ export interface MockOptions extends Pick<FlydOptions, 'rateLimits' | 'settle' |
   readonly issuerBase?: string
   /** TCP ports; any, unless given. */
   readonly ports?: { readonly flyd?: number; readonly issuer?: number }
+  /** Relying parties too, seeded for the org `example`; `file` adds roles, providers and applications of your own. */
+  readonly parties?: { readonly file?: string } | false
 }
 
-/** The text of `mock.json`. */
-export interface MockFile {
+/** The text of `mock.json`. Without relying parties their members are left out. */
+export interface MockFile extends Partial<Parties['json']> {
   readonly flyd: { readonly url: string }
   readonly issuer: { readonly url: string }
+  /** PEM: what clients of `azure.url` must trust. */
+  readonly azure_ca_file?: string
   readonly machines: readonly MockMachine[]
 }
 
@@ -98,9 +103,18 @@ export async function startMock(options: MockOptions): Promise<Mock> {
     running.push(() => rm(join(dir, 'macaroons'), { recursive: true, force: true }))
     for (const machine of flyd.machines) await replace(macaroonOf(machine.about), flyd.macaroonFor(machine), 0o600)
 
+    const parties = options.parties === false ? undefined : await startBeside(options, issuer)
+    const azureCa = join(dir, 'azure-ca.pem')
+    if (parties !== undefined) {
+      running.push(() => parties.close())
+      running.push(() => rm(azureCa, { force: true }))
+      await replace(azureCa, parties.azureCa, 0o644)
+    }
+
     const file: MockFile = {
       flyd: { url: flyd.url },
       issuer: { url: issuer.url },
+      ...(parties === undefined ? {} : { ...parties.json, azure_ca_file: azureCa }),
       machines: machines.map((machine) => ({
         org: machine.org.name,
         app: machine.app.name,
@@ -118,6 +132,16 @@ export async function startMock(options: MockOptions): Promise<Mock> {
     await stop()
     throw error
   }
+}
+
+/** Loaded when wanted: the parties are as much code again as flyd and issuer. */
+async function startBeside({ parties, issuerBase }: MockOptions, issuer: { readonly url: string }): Promise<Parties> {
+  const { startParties } = await import('../parties/start.ts')
+  const file = parties === false ? undefined : parties?.file
+  return startParties({
+    issuer: { base: issuerBase ?? issuer.url, url: issuer.url },
+    ...(file === undefined ? {} : { file }),
+  })
 }
 
 const flydOptions = (

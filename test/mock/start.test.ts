@@ -79,7 +79,11 @@ test('macaroon files are for their owner alone and hold one line; doors are open
   t.equal(mode(join(dir, 'issuer')), '700')
   t.equal(mode(join(dir, 'issuer', 'sign.sock')), '600')
   t.notMatch(readFileSync(mock.path, 'utf8'), /FlyV1|MDA/)
-  t.strictSame(readdirSync(dir).sort(), ['doors', 'issuer', 'macaroons', 'mock.json'], 'and no temporary file is left')
+  t.strictSame(
+    readdirSync(dir).sort(),
+    ['azure-ca.pem', 'doors', 'issuer', 'macaroons', 'mock.json'],
+    'and no temporary file is left',
+  )
 })
 
 test('each Machine gets tokens of its own, which verify through discovery', async (t) => {
