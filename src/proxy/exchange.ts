@@ -37,7 +37,7 @@ const REASON = new Map(
 
 const WHOLE_LIMIT = 64 * 1024 // a JWT is about 1 KiB
 const JOIN_LIMIT = 16 * 1024 // up to here one copy and one write beat a gathering write
-const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
+export const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
 const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
 
 /** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. */

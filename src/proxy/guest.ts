@@ -3,8 +3,9 @@
 import type { Socket } from 'node:net'
 import { STATUS } from './event.ts'
 import type { Code, Event } from './event.ts'
-import { blankReport, Exchange, refusal } from './exchange.ts'
+import { blankReport, Exchange, HIGH_WATER, refusal } from './exchange.ts'
 import type { Listener } from './exchange.ts'
+import { METHODS } from './policy.ts'
 import type { Ask } from './policy.ts'
 import { RequestReader } from './request.ts'
 import type { Request } from './request.ts'
@@ -46,9 +47,13 @@ export class Guest implements Listener {
     socket.on('data', (bytes: Buffer) => this.#data(bytes))
     socket.on('end', () => {
       this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
-      if (this.#exchange === undefined) this.#close()
+      this.#next()
     })
-    socket.on('drain', () => this.#exchange?.connection?.resume())
+    socket.on('drain', () => {
+      this.#exchange?.connection?.resume()
+      if (this.#closing) this.#deadline = performance.now() + LINGER_LIMIT
+      this.#next()
+    })
     socket.on('error', () => socket.destroy())
     socket.on('close', () => this.#gone())
   }
@@ -63,6 +68,11 @@ export class Guest implements Listener {
 
   write(bytes: Buffer): void {
     this.#socket.write(bytes)
+  }
+
+  /** Before any request: who calls may not be served at all. */
+  turnAway(code: Code): void {
+    this.#refuse(code, '', false)
   }
 
   /** Called about once a second. */
@@ -80,13 +90,14 @@ export class Guest implements Listener {
 
   over(close: boolean): void {
     this.#account()
+    this.#deadline = performance.now() + HEAD_LIMIT // for what was read ahead
     if (close || this.last) this.#close()
     else this.#next()
   }
 
   #close(): void {
     this.#closing = true
-    this.#deadline = performance.now() + LINGER_LIMIT
+    this.#deadline = performance.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
     this.#socket.end()
     this.#socket.resume()
   }
@@ -102,11 +113,18 @@ export class Guest implements Listener {
   /** Takes requests until one is in work, the bytes run out, or one is refused for good. */
   #next(): void {
     while (this.#exchange === undefined && !this.#closing) {
+      if (this.pending > HIGH_WATER) {
+        // It asks and does not read: no more until it has read all of this, and `drain` comes.
+        this.#deadline = performance.now() + IDLE_LIMIT
+        this.#socket.pause()
+        return
+      }
       const request = this.#reader.read()
       if (request === undefined) {
         this.#await()
         return
       }
+      this.#deadline = performance.now() + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request, '', false)
       else this.#begin(request)
     }
@@ -133,7 +151,9 @@ export class Guest implements Listener {
     const ask = this.#door.judge(request)
     if (typeof ask === 'string') {
       // A refused HEAD has a body in our answer and none in its sender's mind: the connection cannot go on.
-      this.#refuse(ask, request.method, request.keepAlive && ask !== 'METHOD_NOT_ALLOWED')
+      // A target that is none, or hostile, could be read in another way too, and with it all that follows.
+      const goesOn = ask !== 'METHOD_NOT_ALLOWED' && ask !== 'TARGET_MALFORMED'
+      this.#refuse(ask, request.method, request.keepAlive && goesOn)
       return
     }
     const report = blankReport(this.#door.socket, this.#caller)
@@ -145,8 +165,9 @@ export class Guest implements Listener {
     this.#door.flyd.ask(ask, this.#exchange)
   }
 
-  #refuse(code: Code, method: string, keepAlive: boolean): void {
+  #refuse(code: Code, asked: string, keepAlive: boolean): void {
     const close = !keepAlive || this.last
+    const method = METHODS.has(asked) ? asked : '' // any other word would be the guest's own, in our log
     this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })
     this.write(refusal(code, close))
     if (close) this.#close()

@@ -4,10 +4,10 @@
 
 import { createServer, Socket } from 'node:net'
 import type { Server } from 'node:net'
+import { refuseNewRights, refuseTracers } from '../os/confine.ts'
 import { callerOf } from '../os/peer.ts'
 import { mapPage } from '../os/page.ts'
 import type { Event } from './event.ts'
-import { refusal } from './exchange.ts'
 import { Guest } from './guest.ts'
 import { compile } from './policy.ts'
 import type { Policy } from './policy.ts'
@@ -21,9 +21,12 @@ export interface Launch {
   readonly page: number
   readonly flyd: { readonly path: string } | { readonly host: string; readonly port: number; readonly secure: boolean }
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
+  /** What an operator has asked not to be given up: `--no-harden`. */
+  readonly keeps: readonly string[]
 }
 
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
+const BACKLOG = 4096 // listen(2) again with Node's own 511 would shrink what the launcher asked for
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
 const EVENTS_LIMIT = 1024 * 1024 // unread event bytes; beyond it events are dropped rather than memory filled
 
@@ -52,6 +55,9 @@ process.on('uncaughtException', () => {
 process.on('SIGUSR1', () => undefined)
 
 async function serve(launch: Launch): Promise<void> {
+  // Before the page is mapped: nobody may be looking when it is.
+  if (!launch.keeps.includes('dumpable')) refuseTracers()
+  if (!launch.keeps.includes('new-privileges')) refuseNewRights()
   const credential = new Credential(mapPage(launch.page))
   const needles = credential.derive((bytes) => {
     const { alloc, secret } = secretMemory(Needles.memory(bytes.length))
@@ -69,12 +75,6 @@ async function serve(launch: Launch): Promise<void> {
     let open = 0
     const server = createServer({ allowHalfOpen: true }, (connection) => {
       const caller = callerOf(connection)
-      const barred = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
-      if (barred || open >= CONNECTION_LIMIT) {
-        connection.on('error', () => connection.destroy())
-        connection.end(refusal(barred ? 'CALLER_NOT_ALLOWED' : 'TOO_MANY_CONNECTIONS', true))
-        return
-      }
       const guest = new Guest(connection, door, caller)
       open++
       guests.add(guest)
@@ -82,9 +82,11 @@ async function serve(launch: Launch): Promise<void> {
         open--
         guests.delete(guest)
       })
+      if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0) guest.turnAway('CALLER_NOT_ALLOWED')
+      else if (open > CONNECTION_LIMIT) guest.turnAway('TOO_MANY_CONNECTIONS')
     })
     server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))
-    server.listen({ fd: options.fd }, () => report({ kind: 'listening', socket }))
+    server.listen({ fd: options.fd }, BACKLOG, () => report({ kind: 'listening', socket }))
     return server
   })
 

@@ -34,6 +34,8 @@ export interface Ask {
   readonly fields: string
   readonly body: string
   readonly again: boolean
+  /** flyd may be silent for a minute by contract. */
+  readonly waits: boolean
   /** A token is being minted: the answer is held until it is whole and has the shape of a JWT. */
   readonly mints: boolean
   readonly audience?: string
@@ -65,6 +67,7 @@ const ROUTES: readonly Route[] = [
   read(`${MACHINE}/lease`),
   act('POST', `${MACHINE}/metadata/:key`),
   act('DELETE', `${MACHINE}/metadata/:key`),
+  act('PUT', `${MACHINE}/metadata`),
   act('PATCH', `${MACHINE}/metadata`),
   ...['suspend', 'stop', 'start', 'restart', 'cordon', 'uncordon', 'signal', 'lease'].map((verb) =>
     act('POST', `${MACHINE}/${verb}`),
@@ -82,7 +85,7 @@ const ROUTES: readonly Route[] = [
   known('GET', '/v1/apps/:app/volumes'),
 ]
 
-const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+export const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
 const TOKEN_BODY_LIMIT = 8 * 1024 // an audience and a flag
 const AUDIENCE_LIMIT = 512
 const SEGMENT = "[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*" // never `.`, `..`, empty, `;` or `%`
@@ -101,7 +104,7 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
   const mine = (pattern: string): string | undefined => {
     if (pattern.includes(':app') && policy.app === undefined) return undefined
     if (pattern.includes(':machine') && policy.machine === undefined) return undefined
-    return pattern.replace(':app', policy.app ?? '').replace(':machine', policy.machine ?? '')
+    return pattern.replace(':app', () => policy.app ?? '').replace(':machine', () => policy.machine ?? '')
   }
   for (const route of ROUTES) {
     if (route.preset === 'none' || (policy.preset === 'token' && route.preset !== 'token')) continue
@@ -131,7 +134,9 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
       return query === undefined ? { route: key, path: path.slice(0, slash) + encoded } : 'QUERY_NOT_SERVED'
     }
     if (HOSTILE.test(path)) return 'TARGET_MALFORMED'
-    const plain = PLAIN_PATH.test(path) && (query === undefined || PLAIN_QUERY.test(query))
+    // Minting is judged by its body: no other method, and no path that a lax router could take for it, goes around that.
+    const mints = path.toLowerCase() === '/v1/tokens/oidc'
+    const plain = !mints && PLAIN_PATH.test(path) && (query === undefined || PLAIN_QUERY.test(query))
     if (plain) {
       for (const { pattern, method: allowed, query: open, matches } of patterns) {
         if (allowed !== method || !matches.test(path)) continue
@@ -161,6 +166,7 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
       target: query === undefined ? found.path : `${found.path}?${query}`,
       fields: toFlyd(request.fields),
       again: route.again === true,
+      waits: found.path.endsWith('/wait'),
       mints,
       ...judged,
     }
@@ -227,10 +233,16 @@ function jsonBody(bytes: Buffer): Judged {
 function parseObject(bytes: Buffer): { value: Record<string, unknown>; text: string } | undefined {
   if (!isUtf8(bytes)) return undefined
   try {
-    const value: unknown = JSON.parse(bytes.toString())
+    const value: unknown = JSON.parse(bytes.toString(), exactly)
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
     return { value: { ...value }, text: JSON.stringify(value) }
   } catch {
     return undefined // not JSON, or nested beyond the stack: all the guest's fault, all one code
   }
+}
+
+/** 1e999 or twenty digits would reach flyd as another number: refused. */
+function exactly(_: string, part: unknown): unknown {
+  if (typeof part === 'number' && Math.abs(part) > Number.MAX_SAFE_INTEGER) throw new RangeError()
+  return part
 }

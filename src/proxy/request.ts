@@ -28,7 +28,7 @@ const END_OF_HEAD = Buffer.from('\r\n\r\n')
 const REQUEST_LINE = /^([A-Z]{3,12}) ([\x21-\x7e]{1,8192}) HTTP\/1\.([01])$/
 const AUTHORITY = /^https?:\/\/[A-Za-z0-9._~!$&'()*+,;=%[\]:-]+(?=[/?]|$)/ // no userinfo: that is a lure
 const HOST = /^(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}|\[[0-9A-Fa-f:.]+\])+(?::[0-9]{0,5})?$/ // RFC 9110 7.2
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,6})(?:[ \t]*;[\t\x20-\x7e]*)?$/
+const CHUNK_LINE = /^([0-9A-Fa-f]{1,6})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=[!#$%&'*+.^_`|~0-9A-Za-z-]+)?)*$/
 
 const REFUSED: ReadonlyMap<string, Code> = new Map([
   ['upgrade', 'REQUEST_MALFORMED'], // what follows would not be HTTP/1
@@ -99,12 +99,16 @@ export class RequestReader {
 
   #readHead(): ReturnType<typeof parseHead> | undefined {
     const end = this.#bytes.indexOf(END_OF_HEAD, this.#searched)
+    // What can become no request is refused now, rather than when the guest has waited for its time-out.
+    if (this.#bytes.length > 0 && !isUpper(this.#bytes[0] ?? 0)) return 'REQUEST_MALFORMED'
     if (end < 0) {
+      for (let lf = this.#bytes.indexOf(LF, this.#searched); lf >= 0; lf = this.#bytes.indexOf(LF, lf + 1)) {
+        if (this.#bytes[lf - 1] !== CR) return 'REQUEST_MALFORMED'
+      }
       this.#searched = Math.max(0, this.#bytes.length - 3)
-      // No CRLF within the limit, or a first line that is none: say so now rather than wait for the rest.
       const line = this.#bytes.indexOf('\r\n')
-      if (line < 0 ? this.#bytes.length > LINE_LIMIT : line > LINE_LIMIT) return 'REQUEST_LINE_TOO_LONG'
-      return this.#bytes.length > HEAD_LIMIT ? 'REQUEST_HEAD_TOO_LARGE' : undefined
+      if (line < 0 ? this.#bytes.length > LINE_LIMIT + 1 : line > LINE_LIMIT) return 'REQUEST_LINE_TOO_LONG'
+      return this.#bytes.length > HEAD_LIMIT + 3 ? 'REQUEST_HEAD_TOO_LARGE' : undefined
     }
     this.#searched = 0
     if (end > HEAD_LIMIT)
@@ -117,7 +121,7 @@ export class RequestReader {
   #readChunks(): Buffer | Code | undefined {
     for (;;) {
       const end = this.#bytes.indexOf('\r\n')
-      if (end < 0) return this.#bytes.length > CHUNK_LINE_LIMIT ? 'REQUEST_MALFORMED' : undefined
+      if (end < 0) return this.#bytes.length > CHUNK_LINE_LIMIT + 1 ? 'REQUEST_MALFORMED' : undefined
       const size = CHUNK_LINE.exec(this.#bytes.toString('latin1', 0, end))?.[1]
       if (size === undefined || end > CHUNK_LINE_LIMIT) return 'REQUEST_MALFORMED'
       const length = Number.parseInt(size, 16)
@@ -127,6 +131,8 @@ export class RequestReader {
       // After the last chunk this is where trailers would stand: none is accepted.
       if (this.#bytes[after] !== 0x0d || this.#bytes[after + 1] !== 0x0a) return 'REQUEST_MALFORMED'
       this.#body.push(this.#bytes.subarray(end + 2, after))
+      // A part keeps alive what it was read in: a guest that sends a byte a chunk must not fill memory by that.
+      if (this.#body.length === 64) this.#body = [Buffer.concat(this.#body)]
       this.#bodyLength += length
       this.#bytes = this.#bytes.subarray(after + 2)
       if (length > 0) continue
@@ -139,6 +145,9 @@ export class RequestReader {
 }
 
 const CHUNKED = -1
+const CR = 0x0d
+const LF = 0x0a
+const isUpper = (c: number): boolean => c >= 0x41 && c <= 0x5a
 
 function parseHead(head: string): (Omit<Request, 'body'> & { length: number }) | Code {
   const end = head.indexOf('\r\n')

@@ -30,7 +30,7 @@ const TRAILER_LIMIT = 32
 const CRLF = '\r\n'
 const END_OF_HEAD = '\r\n\r\n'
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?$/
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,12})(?:[ \t]*;[^\r\n]*)?$/
+const CHUNK_LINE = /^([0-9A-Fa-f]{1,12})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=[!#$%&'*+.^_`|~0-9A-Za-z-]+)?)*$/
 
 /** Reads the answers on one connection to flyd, one at a time. */
 export class ResponseReader {
@@ -99,8 +99,10 @@ export class ResponseReader {
           if (typeof line !== 'object') return line
           at = line.next
           if (line.text === '') return this.#finish(bytes, at, sink)
-          if (++this.#trailers > TRAILER_LIMIT || typeof readFields(line.text, 0, 1) === 'string')
-            return 'FLYD_MALFORMED'
+          const field = readFields(line.text, 0, 1)
+          if (++this.#trailers > TRAILER_LIMIT || typeof field === 'string') return 'FLYD_MALFORMED'
+          // Some readers would frame by these even here: RFC 9110 section 6.5.1 forbids them.
+          if (/^(?:content-length|transfer-encoding)$/.test(field[0]?.[0] ?? '')) return 'FLYD_MALFORMED'
           break
         }
       }
@@ -150,7 +152,7 @@ export class ResponseReader {
         if (length !== undefined || !/^[0-9]{1,15}$/.test(value)) return 'FLYD_MALFORMED'
         length = Number(value)
       } else if (name === 'transfer-encoding') {
-        if (chunked || value.toLowerCase() !== 'chunked') return 'FLYD_MALFORMED'
+        if (chunked || minor === '0' || value.toLowerCase() !== 'chunked') return 'FLYD_MALFORMED'
         chunked = true
       } else if (name === 'content-encoding') {
         if (value.toLowerCase() !== 'identity') return 'FLYD_ENCODED'
@@ -161,7 +163,7 @@ export class ResponseReader {
     if (chunked && length !== undefined) return 'FLYD_MALFORMED'
     if (status === 204 || status === 205) {
       if (chunked || (length ?? 0) !== 0) return 'FLYD_MALFORMED'
-      length = 0
+      if (status === 204) length = 0
     }
     // Neither length nor chunks: it would end when the connection does, and a cut answer would pass for a whole one.
     if (!chunked && length === undefined) return 'FLYD_MALFORMED'

@@ -2,7 +2,7 @@
 // exactly framed answer with nothing left over; else it is destroyed. No redirect is followed and no proxy variable
 // is read, since nothing here could do either.
 
-import { connect } from 'node:net'
+import { connect, isIP } from 'node:net'
 import type { Socket } from 'node:net'
 import type { Code } from './event.ts'
 import type { Ask } from './policy.ts'
@@ -119,7 +119,13 @@ export class Connection {
     const secure = 'tls' in target
     if (secure) {
       const { host, port, tls } = target
-      this.#socket = tls.connect({ host, port, servername: host, minVersion: 'TLSv1.2', rejectUnauthorized: true })
+      this.#socket = tls.connect({
+        host,
+        port,
+        servername: isIP(host) === 0 ? host : '',
+        minVersion: 'TLSv1.2',
+        rejectUnauthorized: true,
+      })
       this.#socket.on('data', (bytes: Buffer) => {
         if (!this.#read(bytes)) this.#socket.pause()
       })
@@ -143,7 +149,7 @@ export class Connection {
     asker.connection = this
     this.#reused = reused
     this.#deadline =
-      performance.now() + (!this.#connected ? CONNECT_LIMIT : reused && ask.mints ? REVIVE_LIMIT : this.#patience(ask))
+      performance.now() + (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
     const length = Buffer.byteLength(ask.body)
     const framing =
       length > 0

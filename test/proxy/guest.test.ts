@@ -1,0 +1,160 @@
+// Time limits and order on one guest connection, with the real process.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'tap'
+import { JWT } from '../support/corpus.ts'
+import { healthy, JSON_ANSWER, sized, startFlyd, TOKEN_ANSWER } from '../support/flyd.ts'
+import { ask, get, MINT, post, RawGuest, READ } from '../support/guest.ts'
+import { startProxy } from '../support/proxy.ts'
+
+test('time limits, all at once', { timeout: 40_000 }, async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url, sockets: [{ policy: 'all' }] })
+
+  async function drips(name: string, text: string): Promise<void> {
+    const guest = new RawGuest(proxy.path)
+    for (const c of text) {
+      if (guest.ended) break
+      guest.socket.write(c)
+      await sleep(400)
+    }
+    await guest.answered(1, 8000)
+    t.equal(guest.answers[0]?.status, 408, name)
+    guest.socket.destroy()
+  }
+
+  async function linger(): Promise<void> {
+    const guest = new RawGuest(proxy.path)
+    guest.socket.pause()
+    guest.socket.write(get('/v1/big', 'Connection: close\r\n'))
+    await sleep(4500)
+    guest.socket.resume()
+    await guest.closed(8000)
+    t.equal(
+      guest.answers[0]?.body.length,
+      BIG.length,
+      'a guest that pauses before it reads its last answer gets all of it',
+    )
+    guest.socket.destroy()
+  }
+
+  async function readAhead(): Promise<void> {
+    const guest = new RawGuest(proxy.path)
+    guest.socket.write(get('/v1/slow') + READ.slice(0, 20))
+    await guest.answered(1, 9000)
+    await sleep(1800)
+    guest.socket.write(READ.slice(20))
+    await guest.answered(2, 3000)
+    t.same(
+      guest.answers.map(({ status }) => status),
+      [200, 200],
+      'half a request behind a slow one is not late',
+    )
+    guest.socket.destroy()
+  }
+
+  async function drippingPipeline(): Promise<void> {
+    const guest = new RawGuest(proxy.path)
+    const half = READ.length / 2
+    guest.socket.write(READ.slice(0, half))
+    for (let i = 0; i < 8; i++) {
+      await sleep(900)
+      guest.socket.write(READ.slice(half) + READ.slice(0, half))
+    }
+    guest.socket.write(READ.slice(half))
+    await guest.answered(9)
+    t.ok(
+      guest.answers.every(({ status }) => status === 200),
+      'the time limit is of a request, not of a connection',
+    )
+    guest.socket.destroy()
+  }
+
+  async function silence(): Promise<void> {
+    const [answer] = await ask(proxy.path, post('/v1/tokens/oidc', '{"aud":"silent"}'), 1, 15_000)
+    t.equal(answer?.status, 504, 'a flyd that never answers a mint')
+    t.match(answer?.body, 'FLYD_TIMEOUT')
+  }
+
+  async function slow(): Promise<void> {
+    const [answer] = await ask(proxy.path, post('/v1/tokens/oidc', '{"aud":"bytes"}'), 1, 15_000)
+    t.equal(answer?.body, JWT, 'a flyd that answers byte by byte')
+  }
+
+  const BIG = 'b'.repeat(900_000)
+  flyd.answer = (seen, connection) => {
+    const { socket } = connection
+    if (seen.target === '/v1/big') socket.write(sized(BIG))
+    else if (seen.target === '/v1/slow') setTimeout(() => socket.write(JSON_ANSWER), 6500)
+    else if (seen.body.includes('bytes')) {
+      void (async () => {
+        for (const c of TOKEN_ANSWER) {
+          socket.write(c)
+          await sleep(2)
+        }
+      })()
+    } else if (!seen.body.includes('silent')) healthy(seen, connection)
+  }
+  await Promise.all([
+    drips('slowloris: a head that never ends', `GET / HTTP/1.1\r\nX: ${'a'.repeat(100)}`),
+    (async () => {
+      const guest = new RawGuest(proxy.path)
+      guest.socket.write('POST /v1/tokens/oidc HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{')
+      await guest.closed(9000)
+      t.equal(guest.answers[0]?.status, 408, 'a body that never comes')
+      guest.socket.destroy()
+    })(),
+    linger(),
+    readAhead(),
+    drippingPipeline(),
+    silence(),
+    slow(),
+  ])
+})
+
+test('100 Continue: sent once, only for what could be served, before the body', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const body = '{"aud":"sts.amazonaws.com"}'
+  const [head = ''] = MINT.split(body)
+  const guest = new RawGuest(proxy.path)
+  guest.socket.write(head.replace('\r\n\r\n', '\r\nExpect: 100-continue\r\n\r\n'))
+  await guest.until(({ answers }) => answers.length === 1, '100')
+  t.equal(guest.bytes.toString(), 'HTTP/1.1 100 Continue\r\n\r\n')
+  guest.socket.write(body.slice(0, 3))
+  await sleep(20)
+  guest.socket.write(body.slice(3))
+  await guest.answered(1)
+  t.same(
+    guest.answers.map(({ status }) => status),
+    [100, 200],
+  )
+  t.equal(flyd.requests.length, 1)
+  guest.socket.destroy()
+
+  const denied = new RawGuest(proxy.path)
+  denied.socket.write(
+    'POST /v1/apps/other/machines/m/stop HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n',
+  )
+  await denied.closed()
+  denied.socket.destroy()
+  t.same(
+    denied.answers.map(({ status }) => status),
+    [403],
+  )
+  await proxy.until(() => proxy.exchanges().length >= 2)
+  t.equal(proxy.exchanges().length, 2)
+})
+
+test('a guest that closes after a request still has its exchange, and its event', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  for (let i = 0; i < 20; i++) {
+    const guest = new RawGuest(proxy.path)
+    guest.socket.end(READ)
+    await guest.closed()
+    t.equal(guest.answers[0]?.status, 200)
+  }
+  await proxy.until(() => proxy.exchanges().length >= 20)
+  t.equal(proxy.exchanges().length, 20)
+})
