@@ -12,18 +12,22 @@ export type Run = (words: readonly string[], env: Environment) => Promise<number
 // Each is loaded when asked for: the proxy must not carry an HTTP client, nor a token request the launcher.
 const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   proxy: async () => (await import('./proxy.ts')).proxy,
+  init: async () => (await import('./init.ts')).init,
   token: async () => (await import('./token.ts')).token,
   mock: async () => (await import('./mock.ts')).mock,
   demo: async () => (await import('./demo.ts')).demo,
+  strip: async () => (await import('./strip.ts')).strip,
   canary: async () => (await import('./canary.ts')).canary,
 }
 
 const HELP = `Usage: dotfly COMMAND [OPTION…]
 
     dotfly proxy    serve the socket, and never let the macaroon out
+    dotfly init     be the Machine's init: supervise CMD and the proxy
     dotfly token    print an ID token for this Machine
     dotfly mock     run a mock flyd, issuer and clouds on this computer
     dotfly demo     mock and proxy together, ready for curl
+    dotfly strip    blank the macaroon in a stream, and say where it was
     dotfly canary   prove that nothing leaks, against a hostile flyd
 
     -h, --help       this text; dotfly COMMAND --help explains a command

@@ -1,30 +1,33 @@
 // From its source straight into the secret page: the macaroon is never on our heap, and our mapping of the page is
 // gone before anything else happens.
 
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
 import { errnoOf } from '../os/errno.ts'
 import { createPage, mapPage, unmapPage } from '../os/page.ts'
 import { LaunchError } from './error.ts'
 
 /** Largest header value taken; real ones are 0.5 to 3 KB. */
 const LIMIT = 16 * 1024
+/** A host writes the device before or just after it starts the Machine. */
+const DEVICE_LIMIT = 5_000 // ms
+const DEVICE_PAUSE = 10
 
-/** A descriptor of the page that now holds the macaroon and NULs behind it; the caller closes it.
- * Throws a LaunchError that names the source and nothing of its contents. */
-export function loadMacaroon(source: { file: string } | { fd: number }): { fd: number; secret: boolean } {
+/** A file or descriptor is read to its end, a character device (virtio-serial) to the end of its first line, once.
+ * `unlink` removes the file when it has been read. */
+export type Source = { file: string; unlink?: boolean } | { fd: number }
+
+/** A descriptor of the page that now holds the macaroon and NULs behind it; the caller closes it. Throws a LaunchError
+ * that names the source and nothing of its contents. `hidden` false leaves the page readable for root. */
+export function loadMacaroon(source: Source, hidden = true): { fd: number; secret: boolean } {
   const name = 'file' in source ? `macaroon file ${source.file}` : `macaroon descriptor ${source.fd}`
   const from = 'file' in source ? open(source.file, name) : source.fd
-  const { fd, secret } = createPage(LIMIT + 8)
+  const { fd, secret } = createPage(LIMIT + 8, hidden)
   const page = mapPage(fd)
   try {
-    let length = 0
-    for (;;) {
-      const read = readSync(from, page, length, page.length - length, null)
-      length += read
-      if (read === 0 || length === page.length) break
-    }
+    const length = fstatSync(from).isCharacterDevice() ? readLine(from, page) : readAll(from, page)
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
+    if ('file' in source && source.unlink === true) unlinkSync(source.file)
   } catch (error) {
     page.fill(0)
     closeSync(fd)
@@ -39,10 +42,46 @@ export function loadMacaroon(source: { file: string } | { fd: number }): { fd: n
 
 function open(file: string, name: string): number {
   try {
-    return openSync(file, 'r')
+    // Neither a fifo nor a device that nobody writes may stop the boot.
+    return openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
   } catch (error) {
     const code = errnoOf(error)
     throw new LaunchError(code === 'ENOENT' ? `${name} does not exist` : `${name} cannot be opened (${code})`)
+  }
+}
+
+function readAll(from: number, page: Buffer): number {
+  let length = 0
+  for (;;) {
+    const read = readSync(from, page, length, page.length - length, null)
+    length += read
+    if (read === 0 || length === page.length) return length
+  }
+}
+
+/** A device has no end, and says "again" or "nothing" until the host has written. Nothing else happens meanwhile: there
+ * is nothing that could, before the credential is here. */
+function readLine(from: number, page: Buffer): number {
+  const deadline = performance.now() + DEVICE_LIMIT
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  let length = 0
+  while (performance.now() < deadline) {
+    const read = readSome(from, page, length)
+    length += read
+    const end = page.subarray(0, length).indexOf(LF)
+    if (end >= 0) return end + 1
+    if (length === page.length) return length
+    if (read === 0) Atomics.wait(pause, 0, 0, DEVICE_PAUSE)
+  }
+  return length
+}
+
+function readSome(from: number, page: Buffer, at: number): number {
+  try {
+    return readSync(from, page, at, page.length - at, null)
+  } catch (error) {
+    if (errnoOf(error) === 'EAGAIN') return 0
+    throw error
   }
 }
 

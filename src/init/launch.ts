@@ -1,24 +1,31 @@
 // Starts the trusted process and keeps it running. The rights it gets are the launch line below and nothing else:
-// an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way.
+// an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way. It is
+// started by posix_spawn, as everything is here: what child_process starts, libuv waits for, and init waits for all.
 
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { closeSync, unlinkSync } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
+import { getLimit } from '../os/limits.ts'
+import { signalName, send } from '../os/signals.ts'
+import { pipe, spawn } from '../os/spawn.ts'
+import type { Rights } from '../os/spawn.ts'
+import { Children, exitCode } from '../os/wait.ts'
 import { loadMacaroon } from './credential.ts'
 import { LaunchError } from './error.ts'
+import { checkReachable } from './reach.ts'
+import { STEP_NAMES } from './steps.ts'
+import type { Step } from './steps.ts'
 import type { ProxyOptions } from './options.ts'
 import { bindSocket } from './sockets.ts'
 
 const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
+const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
 const BACK_OFF_MIN = 50 // ms
 const BACK_OFF_MAX = 5_000
-const STEADY = 10_000 // ms after which a start counts as a good one
 
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
 const ENTRY = fileURLToPath(new URL(`../proxy/main${extension}`, import.meta.url))
@@ -32,13 +39,58 @@ export interface Proxy {
   stop(): Promise<void>
 }
 
+/** What only init has to say about the proxy. */
+export interface Surroundings {
+  /** Who waits for children. Without it: one that waits for the proxy alone. */
+  children: Children
+  steps: ReadonlySet<Step>
+  /** The proxy ended and is about to be started again. */
+  restarting(why: string, pause: number): void
+}
+
+/** Nobody else's number: not "nobody" (65534), whose files and processes others own too, but the `nonroot` of images
+ * without one. Its two groups differ, so that no process can pass for it: see src/os/spawn.ts. */
+const PROXY_RIGHTS: Rights = { uid: 65532, gid: 65532, effectiveGid: 65533, groups: [] }
+
 /** Binds the sockets, loads the macaroon, starts the trusted process and, whenever it dies, starts it again with
  * back-off and jitter. Resolves when it listens. Throws a LaunchError for a mistake in the options. */
 export async function superviseProxy(options: ProxyOptions, report: (event: Event) => void): Promise<Proxy> {
+  // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
+  const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
+  const children = new Children()
+  const proxy = await launchProxy(options, report, { children, steps, restarting: () => undefined })
+  const close = async (): Promise<void> => {
+    await proxy.stop()
+    children.close()
+  }
+  try {
+    await proxy.ready
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return {
+    get pid() {
+      return proxy.pid
+    },
+    stop: close,
+  }
+}
+
+/** The same, given back as soon as the sockets are bound and the process is on its way: whoever connects now waits, and
+ * is answered when `ready`. */
+export async function launchProxy(
+  options: ProxyOptions,
+  report: (event: Event) => void,
+  surroundings: Surroundings,
+): Promise<Proxy & { ready: Promise<void> }> {
+  const { children, steps } = surroundings
   const flyd = parseFlyd(options.flyd)
   const ours = options.sockets.map(({ path }) => path)
   if ('path' in flyd && ours.includes(flyd.path)) throw new LaunchError(`flyd is ${flyd.path}, which is our own socket`)
-  const { fd: page } = loadMacaroon(options.macaroon)
+  const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
+  if (rights !== undefined) checkReachable(rights, [SOURCE, process.execPath], 'path' in flyd ? flyd.path : undefined)
+  const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
   const sockets: number[] = []
   const release = (): void => {
     for (const [i, fd] of sockets.entries()) {
@@ -66,81 +118,135 @@ export async function superviseProxy(options: ProxyOptions, report: (event: Even
       app: options.app,
       machine: options.machine,
     })),
+    keeps: LEFT_TO_THE_PROXY.filter((name) => !steps.has(name)),
   })
+  const argv = ['dotfly', ...flags(steps), ENTRY, line]
 
-  let child: ChildProcess | undefined
+  let pid = -1
+  let stdin = -1 // our end; closing it tells the proxy that we are gone
   let stopping = false
   let pause = BACK_OFF_MIN
   let waiting: NodeJS.Timeout | undefined
   const { promise: ready, resolve: listens, reject: fails } = Promise.withResolvers<void>()
   const { promise: ended, resolve: end } = Promise.withResolvers<void>()
-  let toListen = sockets.length
+  ready.catch(() => undefined) // whoever awaits it is told; nobody has to
+  let listened = false // ever
+  let toListen = 0 // sockets of this start
+  const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
 
   function start(): void {
-    const began = performance.now()
-    child = spawn(process.execPath, [...FLAGS, ENTRY, line], {
-      env: {},
-      stdio: ['pipe', 'pipe', 'inherit', page, ...sockets],
+    toListen = sockets.length
+    const input = pipe()
+    const output = pipe()
+    const { hard } = getLimit('memlock')
+    const started = spawn({
+      file: process.execPath,
+      argv,
+      env: [],
+      files: [input.read, output.write, 2, page, ...sockets],
+      ...(rights === undefined ? {} : { rights }),
+      limits: {
+        memlock: { soft: hard, hard }, // secret memory counts as locked
+        ...(steps.has('core') ? { core: { soft: 0n, hard: getLimit('core').hard } } : {}),
+      },
     })
-    const { stdout } = child
-    if (stdout === null) throw new Error('the event pipe is missing')
-    createInterface({ input: stdout }).on('line', (text) => {
-      const event = parseEvent(text)
-      if (event.kind === 'listening' && --toListen === 0) listens()
-      report(event)
-    })
-    child.on('error', (error) => fails(new LaunchError('the proxy process cannot be started', { cause: error })))
-    child.on('close', (code, signal) => {
-      if (stopping) {
-        end()
-        return
+    closeSync(input.read)
+    closeSync(output.write)
+    if ('refused' in started) {
+      closeSync(input.write)
+      closeSync(output.read)
+      again(`cannot be started (${started.refused})`)
+      return
+    }
+    pid = started.pid
+    stdin = input.write
+    void watch(started.pid, listenTo(output.read, started.pid))
+  }
+
+  async function watch(from: number, heard: Promise<void>): Promise<void> {
+    const [ending] = await Promise.all([children.ending(from), heard])
+    closeSync(stdin)
+    pid = -1
+    if (stopping) end()
+    else again('code' in ending ? `ended with code ${exitCode(ending)}` : `was killed by ${signalName(ending.signal)}`)
+  }
+
+  /** Resolves when the last line has been read. */
+  function listenTo(fd: number, from: number): Promise<void> {
+    const output = new Socket({ fd, readable: true, writable: false })
+    let rest = ''
+    output.setEncoding('utf8')
+    output.on('error', () => output.destroy()) // its end is what counts, and we wait for that
+    output.on('data', (text: string) => {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? '' // one that was cut by its writer's death is never judged
+      for (const text of lines) {
+        const event = parseEvent(text)
+        // A proxy that says what ours cannot say is not ours any more.
+        if (event === undefined) send(from, SIGKILL)
+        else tell(event)
       }
-      if (toListen > 0) fails(new LaunchError(`the proxy process ended at once (${signal ?? code}): it says why above`))
-      if (performance.now() - began > STEADY) pause = BACK_OFF_MIN
-      waiting = setTimeout(start, pause * (0.5 + Math.random()))
-      pause = Math.min(pause * 2, BACK_OFF_MAX)
     })
+    return new Promise((resolve) => output.on('close', resolve))
+  }
+
+  function tell(event: Event): void {
+    if (event.kind === 'listening' && --toListen === 0) {
+      listened = true
+      clearTimeout(late)
+      listens()
+    }
+    report(event)
+  }
+
+  function again(why: string): void {
+    if (!listened) fails(new LaunchError(`the proxy process ${why} at once: it says why above`))
+    // What has served is started again at once, or nearly; what cannot even start, ever more slowly.
+    pause = toListen === 0 ? BACK_OFF_MIN : Math.min(pause * 2, BACK_OFF_MAX)
+    const wait = pause * (0.5 + Math.random())
+    waiting = setTimeout(start, wait)
+    surroundings.restarting(why, wait)
   }
 
   async function stop(): Promise<void> {
+    if (stopping) return ended
     stopping = true
     clearTimeout(waiting)
-    if (child?.exitCode === null && child.signalCode === null) {
-      child.kill('SIGTERM')
-      await ended
-    }
+    clearTimeout(late)
+    if (pid > 0) send(pid, SIGTERM)
+    else end()
+    const last = setTimeout(() => pid > 0 && send(pid, SIGKILL), STOP_LIMIT)
+    await ended
+    clearTimeout(last)
     release()
   }
 
   start()
-  const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
-  try {
-    await ready
-  } catch (error) {
-    await stop()
-    throw error
-  } finally {
-    clearTimeout(late)
-  }
   return {
     get pid() {
-      return child?.pid ?? -1
+      return pid
     },
+    ready,
     stop,
   }
 }
 
+const SIGKILL = 9
+const SIGTERM = 15
+/** Steps that a process can only take for itself. */
+const LEFT_TO_THE_PROXY: readonly Step[] = ['dumpable', 'new-privileges']
+
 /** What the trusted process may do, on one screen. The permission model is a second wall, not the first. */
-const FLAGS = [
-  '--disable-warning=ExperimentalWarning',
-  '--disable-warning=PERM0003', // it warns of --allow-ffi, which is what reaches the secret page
-  '--disable-proto=throw',
-  '--disallow-code-generation-from-strings',
-  '--permission',
-  '--allow-net',
-  '--allow-ffi',
-  `--allow-fs-read=${SOURCE}`,
-]
+function flags(steps: ReadonlySet<Step>): string[] {
+  return [
+    '--disable-warning=ExperimentalWarning',
+    '--disable-warning=PERM0003', // it warns of --allow-ffi, which is what reaches the secret page
+    '--disable-sigusr1', // or the inspector opens for whoever signals it before main.ts has a handler
+    '--disable-proto=throw',
+    '--disallow-code-generation-from-strings',
+    ...(steps.has('permission') ? ['--permission', '--allow-net', '--allow-ffi', `--allow-fs-read=${SOURCE}`] : []),
+  ]
+}
 
 /** `http://host:port`, `https://host:port` or `unix:/path`. A path, a query or a user in it is refused: nothing here
  * would use them. */
@@ -155,11 +261,14 @@ function parseFlyd(text: string): { path: string } | { host: string; port: numbe
 }
 
 /** The trusted process's own line. Both ends of the pipe are one source tree, so only the kind is looked at. */
-function parseEvent(text: string): Event {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the edge where events come in
-  const event = JSON.parse(text) as Event
-  if (typeof event?.kind !== 'string') throw new Error('the proxy said something that is no event')
-  return event
+function parseEvent(text: string): Event | undefined {
+  try {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the edge where events come in
+    const event = JSON.parse(text) as Event
+    return typeof event?.kind === 'string' ? event : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function unlinkQuietly(path: string): void {

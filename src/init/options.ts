@@ -22,7 +22,8 @@ export interface ProxyOptions {
   sockets: SocketOptions[]
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   flyd: string
-  macaroon: { file: string } | { fd: number }
+  /** `unlink` removes the file once it has been read. */
+  macaroon: { file: string; unlink?: boolean } | { fd: number }
   /** Names that `self` compares paths with. */
   app?: string
   machine?: string

@@ -18,9 +18,10 @@ const { functions: libc } = ffi.dlopen(null, {
   munmap: { arguments: ['pointer', 'u64'], return: 'i32' },
 })
 
-/** A descriptor of `size` zeroed bytes. `secret` is false where the kernel has no memfd_secret: then root can read it. */
-export function createPage(size: number): { fd: number; secret: boolean } {
-  let fd = Number(libc.syscall(SYS_MEMFD_SECRET, O_CLOEXEC))
+/** A descriptor of `size` zeroed bytes. `secret` is false where the kernel has no memfd_secret, or where it was not
+ * wanted: then root can read it. */
+export function createPage(size: number, hidden = true): { fd: number; secret: boolean } {
+  let fd = hidden ? Number(libc.syscall(SYS_MEMFD_SECRET, O_CLOEXEC)) : -1
   const secret = fd >= 0
   if (!secret) fd = libc.memfd_create('dotfly', MFD_CLOEXEC)
   if (fd < 0 || libc.ftruncate(fd, BigInt(size)) !== 0) throw new Error('no memory for the credential')

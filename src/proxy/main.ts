@@ -82,7 +82,8 @@ async function serve(launch: Launch): Promise<void> {
         open--
         guests.delete(guest)
       })
-      if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0) guest.turnAway('CALLER_NOT_ALLOWED')
+      if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0)
+        guest.turnAway('CALLER_NOT_ALLOWED')
       else if (open > CONNECTION_LIMIT) guest.turnAway('TOO_MANY_CONNECTIONS')
     })
     server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))

@@ -1,0 +1,164 @@
+// dotfly init: the Machine's first process.
+
+import { UsageError } from '../errors.ts'
+import { LaunchError } from '../init/error.ts'
+import type { Log } from '../init/log.ts'
+import type { SocketOptions } from '../init/options.ts'
+import type { Event } from '../proxy/event.ts'
+import { STEP_NAMES, STEPS, stepsWithout } from '../init/steps.ts'
+import { signalNumber } from '../os/signals.ts'
+import { each, readArguments } from './arguments.ts'
+import type { Environment } from './main.ts'
+import { shown } from './printable.ts'
+import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
+
+const HELP = `Usage: dotfly init [OPTION…] --macaroon-file FILE -- COMMAND [ARGUMENT…]
+
+Is a Machine's init: serves the socket as dotfly proxy does, runs COMMAND, forwards
+signals to it, reaps every orphan, and ends with COMMAND's exit code.
+
+    --user USER[:GROUP]       who runs COMMAND, by name or number; default: the
+                              user that dotfly has           DOTFLY_USER
+    --kill-signal SIGNAL      what asks COMMAND to end; default SIGINT
+                                                         DOTFLY_KILL_SIGNAL
+    --kill-timeout SECONDS    until it is made to: first TERM, then KILL; at most
+                              300, default 5             DOTFLY_KILL_TIMEOUT
+    --on-exit HOW             exit, poweroff or reboot; default: exit in a
+                              container, otherwise as the kernel's command line
+                              has it                     DOTFLY_ON_EXIT
+    --mount                   mount /proc, /sys, /dev, /run and so on, bring up
+                              loopback                   DOTFLY_MOUNT=1
+    --config FILE             what to run and where, in the form of run.json; read
+                              and removed                DOTFLY_CONFIG
+    --macaroon-unlink         remove the macaroon's file once it has been read
+                                                  DOTFLY_MACAROON_UNLINK=1
+    --no-harden NAME,…|all    leave out defences (below)  DOTFLY_NO_HARDEN
+    -h, --help                this text
+
+and --socket, --flyd, --macaroon-file, --macaroon-fd, --app, --machine and
+--log-level as in dotfly proxy --help. FILE may be a character device that the host
+writes one line to. COMMAND gets its environment without DOTFLY_ variables. TERM, INT, HUP,
+QUIT, USR1, USR2, WINCH and real-time signals are passed on; the one named by
+--kill-signal, and TERM, also start the clock of --kill-timeout.
+
+NAME is one of
+
+${STEP_NAMES.map((name) => `    ${name.padEnd(16)}  ${STEPS[name]}`).join('\n')}
+
+Exit codes: 0 to 255 as COMMAND's, 128+N when signal N ended it, 127 not found,
+126 not to be run, 1 failed, 2 wrong usage.
+
+Example:
+
+    dotfly init --macaroon-file /run/macaroon --macaroon-unlink --user app -- node server.js
+`
+
+interface InitWords extends ProxyWords {
+  user?: string
+  killSignal?: string
+  killTimeout?: string
+  onExit?: string
+  mount?: true
+  config?: string
+  macaroonUnlink?: true
+  withoutHarden?: string
+}
+
+export async function init(words: readonly string[], env: Environment): Promise<number> {
+  const dashes = words.indexOf('--')
+  const [before, command] = dashes < 0 ? [words, []] : [words.slice(0, dashes), words.slice(dashes + 1)]
+  // commander takes every --no-x for the negation of --x.
+  const spelled = before.map((word) => word.replace(/^--no-harden(?==|$)/, '--without-harden'))
+  const asked = readArguments(
+    'init',
+    HELP,
+    spelled,
+    (command) =>
+      command
+        .option('--socket <path>', '', each)
+        .option('--flyd <url>')
+        .option('--macaroon-file <file>')
+        .option('--macaroon-fd <n>')
+        .option('--macaroon-unlink')
+        .option('--app <name>')
+        .option('--machine <id>')
+        .option('--log-level <level>')
+        .option('--user <user>')
+        .option('--kill-signal <signal>')
+        .option('--kill-timeout <seconds>')
+        .option('--on-exit <how>')
+        .option('--mount')
+        .option('--config <file>')
+        .option('--without-harden <names>'),
+    (command) => command.opts<InitWords>(),
+  )
+  if (asked === undefined) return 0
+  const settings = initSettings(asked, command, env)
+  // Only now: a mistyped option needs neither libc nor a child process.
+  const [{ init }, { openLog }] = await Promise.all([import('../init/init.ts'), import('../init/log.ts')])
+  const log = openLog(logLevel(asked, env))
+  return init(settings, log, (event) => {
+    if (event.kind === 'listening')
+      log.line('info', `[fly api proxy] listening at ${settings.proxy.sockets[event.socket]?.path ?? ''}`)
+    else {
+      void tell(event, settings.proxy.sockets, log)
+    }
+  })
+}
+
+/** What the proxy says, in the words of dotfly proxy; an exchange that went well is worth a line only to who asks. */
+async function tell(event: Event, sockets: readonly SocketOptions[], log: Log): Promise<void> {
+  const { describe } = await import('./log.ts')
+  const { level, message } = describe(event, sockets)
+  log.line(event.kind === 'exchange' && level === 'info' ? 'debug' : level, message)
+}
+
+/** Words to typed options, or a UsageError. */
+function initSettings(
+  words: InitWords,
+  command: readonly string[],
+  env: Environment,
+): import('../init/init.ts').InitOptions {
+  const word = (typed: string | undefined, variable: string): string | undefined =>
+    typed ?? (env[variable] === '' ? undefined : env[variable])
+  const flag = (typed: true | undefined, variable: string): boolean => typed ?? word(undefined, variable) !== undefined
+  const proxy = proxyOptions(words, env)
+  if ('file' in proxy.macaroon && flag(words.macaroonUnlink, 'DOTFLY_MACAROON_UNLINK')) proxy.macaroon.unlink = true
+  const killWord = word(words.killSignal, 'DOTFLY_KILL_SIGNAL') ?? 'SIGINT'
+  const killSignal = signalNumber(killWord)
+  if (killSignal === undefined) throw new UsageError(`kill signal ${shown(killWord)} is not a signal, such as SIGTERM`)
+  const timeout = word(words.killTimeout, 'DOTFLY_KILL_TIMEOUT') ?? '5'
+  if (!/^[0-9]{1,3}(\.[0-9]{1,3})?$/.test(timeout) || Number(timeout) > 300) {
+    throw new UsageError(`kill timeout ${shown(timeout)} is not a number of seconds, at most 300`)
+  }
+  const onExit = word(words.onExit, 'DOTFLY_ON_EXIT')
+  if (onExit !== undefined && onExit !== 'exit' && onExit !== 'poweroff' && onExit !== 'reboot') {
+    throw new UsageError(`on exit ${shown(onExit)} is not one of exit, poweroff, reboot`)
+  }
+  const user = word(words.user, 'DOTFLY_USER')
+  const config = word(words.config, 'DOTFLY_CONFIG')
+  if (command.length === 0 && config === undefined)
+    throw new UsageError('there is nothing to run: give a command after --')
+  const without = word(words.withoutHarden, 'DOTFLY_NO_HARDEN')?.split(',') ?? []
+  return {
+    proxy,
+    command,
+    env,
+    killSignal,
+    killTimeout: Number(timeout) * 1000,
+    mount: flag(words.mount, 'DOTFLY_MOUNT'),
+    steps: steps(without),
+    ...(user === undefined ? {} : { user }),
+    ...(config === undefined ? {} : { config }),
+    ...(onExit === undefined ? {} : { onExit }),
+  }
+}
+
+function steps(without: readonly string[]): ReturnType<typeof stepsWithout> {
+  try {
+    return stepsWithout(without)
+  } catch (caught) {
+    if (caught instanceof LaunchError) throw new UsageError(caught.message, { cause: caught })
+    throw caught
+  }
+}

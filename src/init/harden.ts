@@ -1,0 +1,161 @@
+// What init gives up before it starts anything, and what it takes from everybody in the Machine: one named step each,
+// in this order, each of which an image that needs it otherwise can turn off by name.
+
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dropBounding, within, without } from '../os/capabilities.ts'
+import type { Capability } from '../os/capabilities.ts'
+import { refuseTracers } from '../os/confine.ts'
+import { getLimit, setLimit } from '../os/limits.ts'
+import type { Step } from './steps.ts'
+
+/** Without these root cannot look into another process or the kernel. sys_admin stays: images need it to mount. */
+const TAKEN: readonly Capability[] = [
+  'sys_module',
+  'sys_rawio',
+  'sys_ptrace',
+  'sys_boot',
+  'syslog',
+  'perfmon',
+  'bpf',
+  'checkpoint_restore',
+]
+const HELPERS = ['/proc/sys/kernel/usermodehelper/bset', '/proc/sys/kernel/usermodehelper/inheritable'] as const
+const LOCKDOWN = '/sys/kernel/security/lockdown'
+const SYSCTLS = { '/proc/sys/kernel/kexec_load_disabled': '1', '/proc/sys/fs/suid_dumpable': '0' } as const
+
+/** Takes the steps that are init's own. Those of the whole machine are taken only where the machine is ours: there is
+ * no way back from them. What could not be done is returned, a sentence each: init goes on, and says so. */
+export function harden(steps: ReadonlySet<Step>, machine: boolean): string[] {
+  const faults: string[] = []
+  const take = (step: Step, run: () => void): void => {
+    if (!steps.has(step)) return
+    try {
+      run()
+    } catch (error) {
+      faults.push(`${step}: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+  take('dumpable', refuseTracers)
+  // The soft limit only: the entrypoint gets its own back, and without CAP_SYS_RESOURCE a lowered hard one is for good.
+  take('core', () => setLimit('core', { soft: 0n, hard: getLimit('core').hard }))
+  if (machine) {
+    // Before the bounding set: these writes need CAP_SYS_MODULE, so that nobody can undo them afterwards.
+    take('usermodehelper', () => HELPERS.forEach(maskHelpers))
+    take('sysctl', () => {
+      for (const [path, value] of Object.entries(SYSCTLS)) if (existsSync(path)) writeFileSync(path, value)
+    })
+    take('lockdown', () => {
+      if (existsSync(LOCKDOWN)) writeFileSync(LOCKDOWN, 'confidentiality')
+    })
+  }
+  take('capabilities', () => {
+    if (process.geteuid?.() === 0) dropBounding(TAKEN)
+  })
+  return faults
+}
+
+/** Two 32-bit words, low and high; the kernel only ever lets bits be cleared. */
+function maskHelpers(path: string): void {
+  const [low = 0n, high = 0n] = readFileSync(path, 'utf8').trim().split(/\s+/).map(BigInt)
+  const mask = without((high << 32n) | low, TAKEN)
+  writeFileSync(path, `${mask & 0xffff_ffffn} ${mask >> 32n}`)
+}
+
+/** One defence of a running Machine, as anybody in it can see it. */
+export interface Finding {
+  step: Step
+  state: 'on' | 'off' | 'unknown'
+  /** What was seen. */
+  because: string
+}
+
+/** The hardening of a running Machine, read from /proc by whoever asks. `init` and `proxy` are pids. */
+export function hardeningOf(init: number, proxy: number): Finding[] {
+  const found = (step: Step, state: boolean | undefined, because: string): Finding => ({
+    step,
+    state: state === undefined ? 'unknown' : state ? 'on' : 'off',
+    because,
+  })
+  const proxyStatus = statusOf(proxy)
+  const ours = statusOf(process.pid)
+  const left = ours.CapBnd === undefined ? undefined : within(BigInt(`0x${ours.CapBnd}`), TAKEN)
+  const helpers = HELPERS.map((path) => readIf(path))
+  const masked = helpers.every((text) => {
+    const [low = 0n, high = 0n] = (text ?? '')
+      .trim()
+      .split(/\s+/)
+      .map((word) => BigInt(word || 0))
+    return text !== undefined && within((high << 32n) | low, TAKEN).length === 0
+  })
+  const users = new Set(proxyStatus.Uid?.split('\t'))
+  const groups = new Set(proxyStatus.Gid?.split('\t'))
+  const lockdown = readIf(LOCKDOWN)
+  const limits = readIf(`/proc/${init}/limits`)
+  return [
+    // The kernel gives the files of an undumpable process in /proc to root, whoever it runs as.
+    found(
+      'dumpable',
+      users.size === 0 || users.has('0') ? undefined : ownerOf(proxy) === 0,
+      'owner of the proxy in /proc',
+    ),
+    found(
+      'core',
+      limits === undefined ? undefined : /^Max core file size\s+0\s/m.test(limits),
+      `limits of process ${init}`,
+    ),
+    found(
+      'capabilities',
+      left === undefined ? undefined : left.length === 0,
+      left === undefined || left.length === 0 ? 'bounding set' : `still there: ${left.join(', ')}`,
+    ),
+    found('usermodehelper', helpers.includes(undefined) ? undefined : masked, 'kernel.usermodehelper'),
+    found(
+      'sysctl',
+      Object.entries(SYSCTLS).every(([path, value]) => (readIf(path) ?? value).trim() === value),
+      'kernel.kexec_load_disabled, fs.suid_dumpable',
+    ),
+    found(
+      'lockdown',
+      lockdown === undefined ? undefined : lockdown.includes('[confidentiality]'),
+      lockdown?.trim() ?? 'this kernel has none, or securityfs is not mounted',
+    ),
+    found(
+      'proxy-user',
+      users.size === 0 ? undefined : !users.has('0') && groups.size > 1,
+      `uid ${[...users].join(' ')}, gid ${[...groups].join(' ')}`,
+    ),
+    found(
+      'new-privileges',
+      proxyStatus.NoNewPrivs === undefined ? undefined : proxyStatus.NoNewPrivs === '1',
+      'NoNewPrivs of the proxy',
+    ),
+    found(
+      'permission',
+      readIf(`/proc/${proxy}/cmdline`)?.split('\0').includes('--permission'),
+      'command line of the proxy',
+    ),
+    found('secret-page', secretMapped(proxy), 'mappings of the proxy'),
+  ]
+}
+
+function secretMapped(pid: number): boolean | undefined {
+  const maps = readIf(`/proc/${pid}/maps`)
+  return maps === undefined || maps === '' ? undefined : maps.includes('secretmem')
+}
+
+function ownerOf(pid: number): number | undefined {
+  return statSync(`/proc/${pid}/environ`, { throwIfNoEntry: false })?.uid
+}
+
+function statusOf(pid: number): Partial<Record<string, string>> {
+  const lines = (readIf(`/proc/${pid}/status`) ?? '').split('\n').map((line) => line.split(':\t'))
+  return Object.fromEntries(lines.map(([name = '', value = '']) => [name, value.trim()]))
+}
+
+function readIf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined // not there, or not for us: the finding is "unknown"
+  }
+}

@@ -1,0 +1,46 @@
+// Root's single powers. What is dropped from the bounding set here no child can ever have again, root or not.
+
+import ffi from 'node:ffi'
+import { failed } from './errno.ts'
+
+const NUMBER = {
+  sys_module: 16,
+  sys_rawio: 17,
+  sys_ptrace: 19,
+  sys_boot: 22,
+  syslog: 34,
+  perfmon: 38,
+  bpf: 39,
+  checkpoint_restore: 40,
+} as const
+export type Capability = keyof typeof NUMBER
+
+const PR_CAPBSET_READ = 23
+const PR_CAPBSET_DROP = 24
+const PR_CAP_AMBIENT = 47
+const PR_CAP_AMBIENT_CLEAR_ALL = 4n
+
+const { functions: libc } = ffi.dlopen(null, {
+  prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
+})
+
+/** For this thread and everything it starts. Throws without CAP_SETPCAP. */
+export function dropBounding(names: readonly Capability[]): void {
+  for (const name of names) {
+    const number = BigInt(NUMBER[name])
+    const has = libc.prctl(PR_CAPBSET_READ, number, 0n, 0n, 0n)
+    // -1: this kernel does not know it. 0: whoever started us has dropped it.
+    if (has === 1 && libc.prctl(PR_CAPBSET_DROP, number, 0n, 0n, 0n) !== 0) throw failed(`drop the capability ${name}`)
+  }
+  libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0n, 0n, 0n)
+}
+
+/** Those of `names` that are set in a mask as /proc/PID/status prints it. */
+export function within(mask: bigint, names: readonly Capability[]): Capability[] {
+  return names.filter((name) => ((mask >> BigInt(NUMBER[name])) & 1n) === 1n)
+}
+
+/** `mask` without `names`. */
+export function without(mask: bigint, names: readonly Capability[]): bigint {
+  return names.reduce((left, name) => left & ~(1n << BigInt(NUMBER[name])), mask)
+}

@@ -1,0 +1,211 @@
+// A child process by posix_spawn(3): no fork of this heap, no libuv that would wait for it. The child gets what is
+// listed here and nothing else: no other descriptor, no blocked or ignored signal, no other user's rights.
+
+import ffi from 'node:ffi'
+import { closeSync } from 'node:fs'
+import { errno, errnoName, failed } from './errno.ts'
+import { getLimit, setLimit } from './limits.ts'
+import type { Limit, Resource } from './limits.ts'
+
+export interface Rights {
+  uid: number
+  gid: number
+  groups: readonly number[]
+  /** An effective group other than `gid`. Then no process can pass for it: the kernel lets one trace another only
+   * when its one group equals the other's real, effective and saved ones, so without CAP_SYS_PTRACE nobody can, from
+   * the first instruction; such a program is not dumpable when it starts, and ld.so and Node distrust their
+   * environment. */
+  effectiveGid?: number
+}
+
+export interface Command {
+  /** A path; nothing is looked up. */
+  file: string
+  argv: readonly string[]
+  /** `NAME=value` each. */
+  env: readonly string[]
+  cwd?: string
+  /** The child's descriptors 0, 1, 2, …, each one of ours; all others are closed. */
+  files: readonly number[]
+  /** A terminal that becomes its controlling terminal and its descriptors 0, 1 and 2: one by path, or the one that is
+   * first in `files`. */
+  terminal?: string | true
+  rights?: Rights
+  limits?: Partial<Record<Resource, Limit>>
+}
+
+const SETSIGDEF = 0x04
+const SETSIGMASK = 0x08
+const SETSID = 0x80
+const O_RDWR = 2
+const F_DUPFD_CLOEXEC = 1030
+const ABOVE_ALL = 512 // descriptors are moved up here first, so that no target overwrites a source
+const PR_GET_DUMPABLE = 3
+const PR_SET_DUMPABLE = 4
+
+const { functions: libc } = ffi.dlopen(null, {
+  posix_spawn: { arguments: ['buffer', 'string', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
+  posix_spawnattr_init: { arguments: ['buffer'], return: 'i32' },
+  posix_spawnattr_setflags: { arguments: ['buffer', 'i16'], return: 'i32' },
+  posix_spawnattr_setsigdefault: { arguments: ['buffer', 'buffer'], return: 'i32' },
+  posix_spawnattr_setsigmask: { arguments: ['buffer', 'buffer'], return: 'i32' },
+  posix_spawnattr_destroy: { arguments: ['buffer'], return: 'i32' },
+  posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
+  posix_spawn_file_actions_adddup2: { arguments: ['buffer', 'i32', 'i32'], return: 'i32' },
+  posix_spawn_file_actions_addopen: { arguments: ['buffer', 'i32', 'string', 'i32', 'u32'], return: 'i32' },
+  posix_spawn_file_actions_addchdir_np: { arguments: ['buffer', 'string'], return: 'i32' },
+  posix_spawn_file_actions_addclosefrom_np: { arguments: ['buffer', 'i32'], return: 'i32' },
+  posix_spawn_file_actions_destroy: { arguments: ['buffer'], return: 'i32' },
+  sigfillset: { arguments: ['buffer'], return: 'i32' },
+  sigemptyset: { arguments: ['buffer'], return: 'i32' },
+  fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+  pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
+  prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
+  syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
+  getgroups: { arguments: ['i32', 'buffer'], return: 'i32' },
+})
+const { functions: raw } = ffi.dlopen(null, {
+  syscall: { arguments: ['i64', 'i64', 'buffer'], return: 'i64' },
+})
+
+const held: Buffer[] = []
+const all = Buffer.alloc(128)
+libc.sigfillset(all)
+const none = Buffer.alloc(128)
+libc.sigemptyset(none)
+
+/** Starts it. A refusal is an errno name: ENOENT, EACCES, ENOEXEC and so on, of the program or of `cwd`. */
+export function spawn(command: Command): { pid: number } | { refused: string } {
+  const actions = Buffer.alloc(512)
+  const attributes = Buffer.alloc(512)
+  const argv = strings(command.argv)
+  const env = strings(command.env)
+  const pid = Buffer.alloc(4)
+  const moved: number[] = []
+  held.push(argv.text, env.text)
+  libc.posix_spawn_file_actions_init(actions)
+  libc.posix_spawnattr_init(attributes)
+  try {
+    let ok = libc.posix_spawnattr_setflags(attributes, SETSIGDEF | SETSIGMASK | SETSID)
+    ok |= libc.posix_spawnattr_setsigdefault(attributes, all)
+    ok |= libc.posix_spawnattr_setsigmask(attributes, none)
+    for (const fd of command.files) {
+      const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, ABOVE_ALL)
+      if (copy < 0) throw failed('copy a descriptor')
+      moved.push(copy)
+    }
+    for (const [i, fd] of moved.entries()) ok |= libc.posix_spawn_file_actions_adddup2(actions, fd, i)
+    if (command.terminal !== undefined) {
+      // The first terminal that a session leader opens becomes its controlling one.
+      // libc closes 0 before it opens it anew, so the way there is the copy.
+      const path = command.terminal === true ? `/proc/self/fd/${moved[0]}` : command.terminal
+      ok |= libc.posix_spawn_file_actions_addopen(actions, 0, path, O_RDWR, 0)
+      for (const fd of [1, 2]) ok |= libc.posix_spawn_file_actions_adddup2(actions, 0, fd)
+    }
+    ok |= libc.posix_spawn_file_actions_addclosefrom_np(actions, Math.max(3, moved.length))
+    if (command.cwd !== undefined) ok |= libc.posix_spawn_file_actions_addchdir_np(actions, command.cwd)
+    if (ok !== 0) throw new Error('cannot prepare a child process')
+    const error = withLimits(command.limits ?? {}, () =>
+      asUser(command.rights, () => libc.posix_spawn(pid, command.file, actions, attributes, argv.table, env.table)),
+    )
+    return error === 0 ? { pid: pid.readInt32LE() } : { refused: errnoName(error) }
+  } finally {
+    held.length = 0
+    for (const fd of moved) closeSync(fd)
+    libc.posix_spawn_file_actions_destroy(actions)
+    libc.posix_spawnattr_destroy(attributes)
+  }
+}
+
+/** Both ends of a pipe, closed on exec. */
+export function pipe(): { read: number; write: number } {
+  const pair = Buffer.alloc(8)
+  if (libc.pipe2(pair, 0x80000) !== 0) throw failed('make a pipe')
+  return { read: pair.readInt32LE(0), write: pair.readInt32LE(4) }
+}
+
+/** A NULL-ended array of C strings. The caller keeps `text` alive until the call is made: to the collector, which knows
+ * nothing of addresses, nobody uses it. */
+function strings(words: readonly string[]): { table: Buffer; text: Buffer } {
+  const text = Buffer.from(`${words.join('\0')}\0`)
+  // A NUL inside a word would make two of it.
+  if (words.some((word) => word.includes('\0'))) throw new Error('an argument or variable has a NUL byte')
+  const heap = Buffer.allocUnsafeSlow(text.length)
+  text.copy(heap)
+  const table = Buffer.alloc(8 * (words.length + 1))
+  let at = ffi.getRawPointer(heap)
+  for (const [i, word] of words.entries()) {
+    table.writeBigUInt64LE(at, 8 * i)
+    at += BigInt(Buffer.byteLength(word) + 1)
+  }
+  return { table, text: heap }
+}
+
+// posix_spawn cannot set a user. Credentials in Linux belong to a *thread* (it is libc that pretends otherwise), and the
+// child is a copy of the thread that makes it. So this thread alone becomes the user by raw system calls, spawns, and
+// comes back: its saved uid stays 0, which is the way back, and which exec(2) replaces in the child by the effective
+// one. No other thread of ours is touched, no code of the user runs before exec, and with the user 0 given up exec
+// clears every capability.
+const CALLS: Record<string, { setresuid: bigint; setresgid: bigint; setgroups: bigint }> = {
+  x64: { setresuid: 117n, setresgid: 119n, setgroups: 116n },
+  arm64: { setresuid: 147n, setresgid: 149n, setgroups: 159n },
+}
+
+function asUser<T>(rights: Rights | undefined, run: () => T): T {
+  if (rights === undefined) return run()
+  const calls = CALLS[process.arch]
+  if (calls === undefined) throw new Error(`no system call numbers for ${process.arch}`)
+  const before = currentGroups()
+  const gid = process.getgid?.() ?? 0
+  const dumpable = libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n)
+  const call = (what: string, number: bigint, ...args: (number | bigint)[]): void => {
+    const [a = 0, b = 0, c = 0] = args
+    if (libc.syscall(number, BigInt(a), BigInt(b), BigInt(c)) !== 0n) throw failed(what)
+  }
+  const groups = (ids: Buffer): void => {
+    if (raw.syscall(calls.setgroups, BigInt(ids.length / 4), ids) !== 0n) throw failed('set groups')
+  }
+  try {
+    groups(Buffer.from(Uint32Array.from(rights.groups).buffer))
+    call(
+      'set the group',
+      calls.setresgid,
+      rights.gid,
+      rights.effectiveGid ?? rights.gid,
+      rights.effectiveGid ?? rights.gid,
+    )
+    call('set the user', calls.setresuid, rights.uid, rights.uid, 0)
+    return run()
+  } finally {
+    // A thread that cannot come back must not go on: these throw.
+    call('become root again', calls.setresuid, 0, 0, 0)
+    call('get our group back', calls.setresgid, gid, gid, gid)
+    groups(before)
+    // A change of user makes the kernel set it anew, from fs.suid_dumpable.
+    libc.prctl(PR_SET_DUMPABLE, dumpable === 1 ? 1n : 0n, 0n, 0n, 0n)
+  }
+}
+
+/** 32 bits each. */
+function currentGroups(): Buffer {
+  const count = libc.getgroups(0, Buffer.alloc(4))
+  const ids = Buffer.alloc(4 * Math.max(count, 0))
+  if (count < 0 || libc.getgroups(count, ids) !== count) throw failed('read our groups', errno())
+  return ids
+}
+
+/** Limits belong to the process and are copied at the moment of the spawn. */
+function withLimits<T>(limits: Partial<Record<Resource, Limit>>, run: () => T): T {
+  const before: [Resource, Limit][] = []
+  try {
+    for (const resource of ['core', 'nofile', 'memlock'] as const) {
+      const limit = limits[resource]
+      if (limit === undefined) continue
+      before.push([resource, getLimit(resource)])
+      setLimit(resource, limit)
+    }
+    return run()
+  } finally {
+    for (const [resource, limit] of before) setLimit(resource, limit)
+  }
+}

@@ -1,0 +1,86 @@
+// The entrypoint of a hostile image: root in the Machine, which tries what root can. Prints `attack NAME RESULT`.
+import ffi from 'node:ffi'
+import { execFileSync } from 'node:child_process'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+
+const proxy = Number(
+  readdirSync('/proc').find(
+    (pid) => /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('dotfly'),
+  ),
+)
+const { functions: libc } = ffi.dlopen(null, {
+  syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
+})
+const says = (name, result) => console.log(`attack ${name} ${result}`)
+const attempt = (name, run) => {
+  try {
+    says(name, run())
+  } catch (error) {
+    says(name, `refused ${error.code ?? error.message.split('\n')[0]}`)
+  }
+}
+const call = (number, ...args) => {
+  const [a = 0, b = 0, c = 0, d = 0] = args.map(BigInt)
+  const result = libc.syscall(BigInt(number), BigInt(a), BigInt(b), BigInt(c), BigInt(d))
+  return result < 0n ? 'refused' : 'LEAK'
+}
+const open = (path, flags = 'r') => {
+  const fd = openSync(path, flags)
+  try {
+    readSync(fd, Buffer.alloc(64))
+  } finally {
+    closeSync(fd)
+  }
+  return 'LEAK'
+}
+const write = (path, text) => {
+  writeFileSync(path, text)
+  return 'LEAK'
+}
+for (const pid of [1, proxy]) {
+  const who = pid === 1 ? 'init' : 'proxy'
+  attempt(`${who}-mem`, () => {
+    closeSync(openSync(`/proc/${pid}/mem`, 'r'))
+    return 'LEAK'
+  })
+  attempt(`${who}-maps`, () => open(`/proc/${pid}/maps`))
+  attempt(`${who}-descriptor`, () => {
+    let got = 'refused'
+    for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+      try {
+        closeSync(openSync(`/proc/${pid}/fd/${fd}`, 'r'))
+        got = 'LEAK'
+      } catch {
+        // the next one
+      }
+    }
+    return got
+  })
+  attempt(`${who}-ptrace`, () => call(101, 0x4206, pid, 0, 0))
+  attempt(`${who}-pidfd_getfd`, () => call(438, libc.syscall(434n, BigInt(pid), 0n, 0n, 0n), 3, 0))
+}
+attempt('kcore', () => open('/proc/kcore'))
+attempt('devmem', () => open('/dev/mem'))
+attempt('kprobe', () => {
+  execFileSync('/bin/busybox', ['mount', '-t', 'tracefs', 'tracefs', '/sys/kernel/tracing'])
+  return write('/sys/kernel/tracing/kprobe_events', 'p:dotfly __x64_sys_write')
+})
+attempt('insmod', () => {
+  execFileSync('/bin/busybox', ['insmod', '/virtio_balloon.ko'], { stdio: 'pipe' })
+  return 'LEAK'
+})
+attempt('bset', () => write('/proc/sys/kernel/usermodehelper/bset', '4294967295 4294967295'))
+attempt('kexec', () => call(246, 0, 0, 0, 0))
+attempt('remount', () => {
+  // allowed: root may mount, and a helper of its own still has no power over the proxy
+  writeFileSync('/proc/sys/kernel/core_pattern', `|/bin/busybox sh /helper.sh ${proxy}`)
+  try {
+    execFileSync('/bin/busybox', ['sh', '-c', 'kill -SEGV $$'], { stdio: 'ignore' })
+  } catch {
+    // it crashed, as meant
+  }
+  return 'done'
+})
+await new Promise((resolve) => setTimeout(resolve, 1500))
+attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
+console.log('attacks over')
