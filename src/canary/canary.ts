@@ -8,6 +8,7 @@ import { connect, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Failure } from '../errors.ts'
 import { superviseProxy } from '../init/launch.ts'
 import { credential, Dice, FORMATS } from './credentials.ts'
 import type { Credential, Known } from './credentials.ts'
@@ -46,7 +47,7 @@ const IN_FLIGHT = 8
 const WINDOW = 16 // the guarantee: a run of so many bytes
 const SECRET = 4 // of which so many are secret
 
-/** Runs it. Throws where the proxy cannot start, or falls silent. */
+/** Runs it. Throws a Failure where the proxy dies or falls silent, a LaunchError where it cannot start. */
 export async function runCanary({ seed, quick, progress }: CanaryOptions): Promise<CanaryReport> {
   const formats = quick ? FORMATS.slice(0, QUICK_FORMATS) : FORMATS
   const rows = new Map(POSITIONS.map(({ name }) => [name, { position: name, tried: 0, leaks: 0 }]))
@@ -179,15 +180,16 @@ function hostile(socket: Socket, open: ReadonlyMap<number, Case>): void {
 }
 
 /** Everything that the guest receives for one case. */
-function ask(path: string, { position }: Case, number: number): Promise<Buffer> {
+function ask(path: string, { position, format, spelling }: Case, number: number): Promise<Buffer> {
   return new Promise((done, fail) => {
     const received: Buffer[] = []
+    const what = `${position.name}: ${format}, ${spelling}`
     const body = position.method === 'POST' ? `{"aud":"${number}"}` : ''
     const target = position.method === 'POST' ? '/v1/tokens/oidc' : `/v1/apps/canary/machines/canary/metadata/${number}`
     const socket = connect(path)
-    socket.setTimeout(20_000, () => socket.destroy(new Error('the proxy fell silent')))
+    socket.setTimeout(20_000, () => fail(new Failure(`the proxy fell silent at ${what}`)))
     socket.on('data', (bytes: Buffer) => received.push(bytes))
-    socket.on('error', fail)
+    socket.on('error', () => fail(new Failure(`the proxy broke off at ${what}`)))
     socket.on('close', () => done(Buffer.concat(received)))
     socket.write(
       `${position.method} ${target} HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n${body === '' ? '' : `Content-Length: ${body.length}\r\n`}\r\n${body}`,

@@ -12,6 +12,11 @@ import type { Environment } from './main.ts'
 import { shown } from './printable.ts'
 import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 
+/** In lines that fit beside the names. */
+function folded(text: string): string {
+  return text.replace(/(.{30,58}) /g, `$1\n${' '.repeat(22)}`)
+}
+
 const HELP = `Usage: dotfly init [OPTION…] --macaroon-file FILE -- COMMAND [ARGUMENT…]
 
 Is a Machine's init: serves the socket as dotfly proxy does, runs COMMAND, forwards
@@ -36,21 +41,21 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
     -h, --help                this text
 
 and --socket, --flyd, --macaroon-file, --macaroon-fd, --app, --machine and
---log-level as in dotfly proxy --help. FILE may be a character device that the host
-writes one line to. COMMAND gets its environment without DOTFLY_ variables. TERM, INT, HUP,
-QUIT, USR1, USR2, WINCH and real-time signals are passed on; the one named by
---kill-signal, and TERM, also start the clock of --kill-timeout.
+--log-level as in dotfly proxy --help. FILE may be a character device that the
+host writes one line to. COMMAND gets its environment without DOTFLY_ variables.
+TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are passed on; the
+one named by --kill-signal, and TERM, also start the clock of --kill-timeout.
 
 NAME is one of
 
-${STEP_NAMES.map((name) => `    ${name.padEnd(16)}  ${STEPS[name]}`).join('\n')}
+${STEP_NAMES.map((name) => `    ${name.padEnd(16)}  ${folded(STEPS[name])}`).join('\n')}
 
 Exit codes: 0 to 255 as COMMAND's, 128+N when signal N ended it, 127 not found,
 126 not to be run, 1 failed, 2 wrong usage.
 
 Example:
 
-    dotfly init --macaroon-file /run/macaroon --macaroon-unlink --user app -- node server.js
+    dotfly init --macaroon-file /run/macaroon --user app -- node server.js
 `
 
 interface InitWords extends ProxyWords {

@@ -149,7 +149,8 @@ export class Connection {
     asker.connection = this
     this.#reused = reused
     this.#deadline =
-      performance.now() + (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
+      performance.now() +
+      (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
     const length = Buffer.byteLength(ask.body)
     const framing =
       length > 0
