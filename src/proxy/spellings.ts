@@ -1,0 +1,249 @@
+// Every spelling of the credential that strip looks for. What an encoding fixes is listed in `needles`: the value and
+// what its tokens decode to, the hex and base64 of these, and all of it backwards. What an encoding leaves free is not
+// listed but undone while matching, so that every mixture is found: each byte of a needle may stand raw or as any of
+// its `escapes`; line breaks and the NULs of UTF-16 may stand between two (`isGap`); base64 is base64url; hex has any
+// case, and the rest one case of `CASES` all along a run.
+
+import { hexDigit, sextetSecret } from './anatomy.ts'
+import type { Anatomy, Part } from './anatomy.ts'
+
+/** Length of the runs that must not come through. */
+export const WINDOW = 16
+
+type Write = (byte: number, secret: number) => void
+
+/** Calls `begin` and then `write` for each needle. The bytes in all are fewer than 20 for one of the value. */
+export function needles(parts: Anatomy, begin: (name: string, kind: number) => void, write: Write): void {
+  const spell = (part: Part, name: string, kind: number, shifts: number[]): void => {
+    begin(name, kind)
+    forwards(part, write)
+    begin(`${name}, reversed`, kind)
+    backwards(part, write)
+    begin(`hex of ${name}`, HEX)
+    hex(part, write)
+    for (const shift of shifts) {
+      begin(`base64 of ${name}, shift ${shift}`, TEXT)
+      base64(part, shift, write)
+    }
+  }
+  spell(parts.value, 'value', TEXT, [0, 1, 2])
+  // At shift 0 what a token decodes to is the token as it stands in the value, but perhaps for its padding; and the
+  // base64 of the value holds that of each token, but for its last character where nothing follows.
+  const tail = ({ bytes, secret }: Part, size: number): Part => ({
+    bytes: bytes.subarray(-size),
+    secret: secret.subarray(-size),
+  })
+  for (const part of parts.decoded) {
+    spell(part, 'decoded token', BYTES, [1, 2])
+    begin('base64 of decoded token, shift 0', TEXT)
+    base64(tail(part, 15 + (part.bytes.length % 3)), 0, write)
+  }
+  for (const part of parts.tokens) {
+    for (const shift of [0, 1, 2]) {
+      begin(`base64 of token, shift ${shift}`, TEXT)
+      base64(tail(part, WINDOW), shift, write)
+    }
+  }
+}
+
+function forwards({ bytes, secret }: Part, write: Write): void {
+  for (let i = 0; i < bytes.length; i++) write(bytes[i] ?? 0, secret[i] ?? 0)
+}
+
+function backwards({ bytes, secret }: Part, write: Write): void {
+  for (let i = bytes.length; i-- > 0;) write(bytes[i] ?? 0, secret[i] ?? 0)
+}
+
+function hex({ bytes, secret }: Part, write: Write): void {
+  for (let i = 0; i < 2 * bytes.length; i++) {
+    write(HEX_DIGITS.charCodeAt(((bytes[i >> 1] ?? 0) >> (i & 1 ? 0 : 4)) & 15), secret[i >> 1] ?? 0)
+  }
+}
+
+/** With `shift` bytes of anything before it (`Authorization: `, say) and nothing behind it, so that the last character
+ *  and the padding are known; the characters shared with what stands before are not. */
+function base64({ bytes, secret }: Part, shift: number, write: Write): void {
+  for (let bit = [0, 4, 2][shift] ?? 0; bit < bytes.length * 8; bit += 6) {
+    const pair = ((bytes[bit >> 3] ?? 0) << 8) | (bytes[(bit >> 3) + 1] ?? 0)
+    write(BASE64.charCodeAt((pair >> (10 - (bit & 7))) & 63), sextetSecret(secret, bit))
+  }
+  for (let length = bytes.length + shift; length % 3 !== 0; length++) write(0x3d, 0)
+}
+
+const HEX_DIGITS = '0123456789abcdef'
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+
+export const TEXT = 1
+const HEX = 2
+const BYTES = 3
+const table = (map: (c: number) => number): Uint8Array => Uint8Array.from({ length: 256 }, (_, c) => map(c))
+const isUpper = (c: number): boolean => c >= 0x41 && c <= 0x5a
+const isLower = (c: number): boolean => c >= 0x61 && c <= 0x7a
+const SAME = table((c) => c)
+const LOWER = table((c) => (isUpper(c) ? c | 32 : c))
+const CASED = [
+  SAME,
+  table((c) => (isLower(c) ? c & ~32 : c)),
+  LOWER,
+  table((c) => (isUpper(c) || isLower(c) ? c ^ 32 : c)),
+]
+/** base64url as base64. */
+export const STANDARD = table((c) => (c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c))
+
+/** By kind: needle byte n matches stream byte c where `STREAM[c] === CASES[i][n]`, with one `i` all along a run. Were
+ *  case free byte by byte, 4 secret characters would be worth 20 bits and legitimate text would be blanked. */
+export const STREAM = [SAME, STANDARD, LOWER, SAME] as const
+export const CASES = [[], CASED, [SAME], CASED] as const
+
+/** What may stand between two bytes of a needle. */
+export const isGap = (c: number): boolean => c === 0x0a || c === 0x0d || c === 0
+
+/** First bytes of escapes and gaps, and the `;` that may be all that is left of a long one. */
+export const INTRODUCERS = [0x25, 0x5c, 0x26, 0x3d, 0x0a, 0x0d, 0, 0x3b]
+export const INTRODUCES = table((c) => (INTRODUCERS.includes(c) ? 1 : 0))
+export const LONGEST_ESCAPE = 10
+
+/** Percent-encoding, also of all of that once more; quoted-printable; JSON; C; HTML. Letters in either case. */
+function escapes(c: number): string[] {
+  const hex2 = (n: number): string => n.toString(16).padStart(2, '0')
+  const twice = (digits: string): string => `%25${[...digits].map((d) => `%${hex2(d.charCodeAt(0))}`).join('')}`
+  const forms = [
+    `%${hex2(c)}`,
+    `=${hex2(c)}`,
+    `\\u00${hex2(c)}`,
+    `\\x${hex2(c)}`,
+    `\\${c.toString(8).padStart(3, '0')}`,
+  ]
+  return [...forms, `&#${c || ''};`, `&#x${c ? c.toString(16) : ''};`, twice(hex2(c)), twice(hex2(c).toUpperCase())]
+}
+
+/** Names, each followed by its byte. */
+const CONTROL = 'n\nr\rt\tv\vf\fb\ba\u0007e\u001b0\0//""\'\'\\\\'
+const ENTITIES =
+  'excl!quot"num#dollar$percnt%amp&apos\'lpar(rpar)ast*plus+comma,period.sol/colon:semi;lt<equals=gt>quest?commat@' +
+  'lsqb[lbrack[bsol\\rsqb]rbrack]hat^lowbar_underbar_grave`lcub{lbrace{verbar|vert|rcub}rbrace}'
+
+// A tree of all escapes: NEXT[node * 64 + COLUMN[byte]] is the node after that byte, MEANS[node] the byte spelled.
+const COLUMN = new Uint8Array(256)
+const NEXT = new Int16Array(4096 * 64)
+const MEANS = new Int16Array(4096).fill(-1)
+let nodes = 0
+let columns = 0
+
+function learn(escape: string, byte = -1): number {
+  let node = 0
+  for (let i = 0; i < escape.length; i++) {
+    const c = escape.charCodeAt(i)
+    const column = COLUMN[c] || ++columns
+    COLUMN[c] = column
+    if (isUpper(c) || isLower(c)) COLUMN[c ^ 32] = column
+    node = NEXT[node * 64 + column] ||= ++nodes
+  }
+  if (byte >= 0) MEANS[node] = byte
+  return node
+}
+
+/** By byte. */
+const FORMS = Array.from({ length: 256 }, (_, c) => escapes(c))
+for (let i = 0; i < CONTROL.length; i += 2) FORMS[CONTROL.charCodeAt(i + 1)]?.push(`\\${CONTROL[i]}`)
+for (const named of ENTITIES.match(/[a-z]+./g) ?? [])
+  FORMS[named.charCodeAt(named.length - 1)]?.push(`&${named.slice(0, -1)};`)
+FORMS[0x0a]?.push('=\n', '=\r\n')
+const ENDS = table((c) =>
+  FORMS.some((forms) => forms.some((form) => form.charCodeAt(form.length - 1) === (isUpper(c) ? c | 32 : c))) ? 1 : 0,
+)
+FORMS.forEach((forms, byte) => forms.forEach((form) => learn(form, byte)))
+for (const forms of FORMS)
+  forms.push(...forms.flatMap((f) => (f.startsWith('\\') ? `\\${f}` : f.startsWith('%') ? `%25${f.slice(1)}` : [])))
+// %25 is % and \\ is \ again, any number of times; leading zeros mean nothing.
+for (const [again, as] of [
+  ['%25', '%'],
+  ['\\\\', '\\'],
+  ['&#0', '&#'],
+  ['&#x0', '&#x'],
+] as const) {
+  const [to, from] = [learn(again) * 64, learn(as) * 64]
+  for (let i = 0; i < 64; i++) NEXT[to + i] ||= NEXT[from + i] ?? 0
+}
+
+/** The longest escape at `i`, as length << 8 | byte; 0 where there is none. */
+export function escapeAt(b: Uint8Array, i: number): number {
+  let escape = 0
+  for (let node = 0, length = 1; length <= LONGEST_ESCAPE; length++) {
+    node = NEXT[node * 64 + (COLUMN[b[i + length - 1] ?? 0] ?? 0)] ?? 0
+    if (node === 0) break
+    const byte = MEANS[node] ?? -1
+    if (byte >= 0) escape = (length << 8) | byte
+  }
+  return escape
+}
+export const lengthOf = (escape: number): number => escape >> 8
+
+/** The byte of an escape that ends before `i` and has lost its head: `66` of `%66`, `02;` of `&#102;`; or -1. */
+export function headless(b: Uint8Array, i: number): number {
+  const end = b[i - 1] === 0x3b ? i - 1 : i
+  let from = end
+  while (end - from < (end < i ? 3 : 2) && hexDigit(b[from - 1]) >= 0) from--
+  const base = end < i && b[from - 1] !== 0x78 ? 10 : 16
+  let byte = 0
+  for (let j = from; j < end; j++) byte = byte * base + hexDigit(b[j])
+  return from === end || byte > 255 ? -1 : byte
+}
+
+/** Bytes of one gap at `i`, or 0. */
+export function gapAt(b: Uint8Array, i: number): number {
+  const escape = escapeAt(b, i)
+  return lengthOf(escape) > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(b[i] ?? 1) ? 1 : 0
+}
+
+/** Bytes of what ends before `i` and is accepted by `want`: an escape, or else a raw byte; or 0. */
+function lengthBefore(b: Uint8Array, i: number, wanted: (byte: number) => boolean): number {
+  for (let length = Math.min(LONGEST_ESCAPE, i); length > 1; length--) {
+    if (INTRODUCES[b[i - length] ?? 0] === 0) continue
+    const escape = escapeAt(b, i - length)
+    if (lengthOf(escape) === length && wanted(escape & 255)) return length
+  }
+  return i > 0 && wanted(b[i - 1] ?? 0) ? 1 : 0
+}
+
+export const gapBefore = (b: Uint8Array, i: number): number => lengthBefore(b, i, isGap)
+
+/** How `want` stands at `i`: bytes of gap << 8 | bytes of its unit; 0 where it does not. */
+export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
+  for (let at = i, gap = 1; gap > 0 && at < i + WINDOW && at < b.length; at += gap) {
+    const c = b[at] ?? 0
+    const escape = INTRODUCES[c] === 1 ? escapeAt(b, at) : 0
+    if (lengthOf(escape) > 0 && stream[escape & 255] === want) return ((at - i) << 8) | lengthOf(escape)
+    if (stream[c] === want) return ((at - i) << 8) | 1
+    gap = INTRODUCES[c] === 1 ? gapAt(b, at) : 0
+  }
+  return 0
+}
+
+/** The same for what ends before `i`: bytes of gap and unit together. */
+export function unitBefore(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
+  for (let at = i, gap = 1; gap > 0 && at > i - WINDOW; at -= gap) {
+    const unit = lengthBefore(b, at, (byte) => stream[byte] === want)
+    if (unit > 0) return i - at + unit
+    gap = gapBefore(b, at)
+  }
+  return 0
+}
+
+/** Bytes from `i` on that are the head of an escape for `want` or for a gap; backwards: bytes before `i`, the tail. */
+export function cutAt(b: Uint8Array, i: number, want: number, stream: Uint8Array, backwards: boolean): number {
+  let cut = 0
+  if ((backwards ? ENDS[b[i - 1] ?? 1] : INTRODUCES[b[i] ?? 1]) !== 1) return 0
+  for (let c = 0; c < 256; c++) {
+    if (stream[c] !== want && !isGap(c)) continue
+    for (const form of FORMS[c] ?? []) {
+      for (let length = form.length - 1; length > cut; length--) {
+        const [from, at] = backwards ? [i - length, form.length - length] : [i, 0]
+        let k = 0
+        while (k < length && COLUMN[b[from + k] ?? 0] === COLUMN[form.charCodeAt(at + k)]) k++
+        if (k === length) cut = length
+      }
+    }
+  }
+  return cut
+}
