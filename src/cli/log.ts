@@ -2,12 +2,10 @@
 // on a terminal. Nothing is added to what Event allows, and every string is made safe to look at.
 
 import { pino } from 'pino'
+import { LEVELS, type Level } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event, Exchange } from '../proxy/event.ts'
 import { printable } from './printable.ts'
-
-export const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
-export type Level = (typeof LEVELS)[number]
 
 type LineLevel = 'info' | 'warn' | 'error'
 export interface Line {

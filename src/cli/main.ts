@@ -14,6 +14,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   proxy: async () => (await import('./proxy.ts')).proxy,
   init: async () => (await import('./init.ts')).init,
   token: async () => (await import('./token.ts')).token,
+  keep: async () => (await import('./keep.ts')).keep,
+  doctor: async () => (await import('./doctor.ts')).doctor,
   mock: async () => (await import('./mock.ts')).mock,
   demo: async () => (await import('./demo.ts')).demo,
   strip: async () => (await import('./strip.ts')).strip,
@@ -25,6 +27,8 @@ const HELP = `Usage: dotfly COMMAND [OPTION…]
     dotfly proxy    serve the socket, and never let the macaroon out
     dotfly init     be the Machine's init: supervise CMD and the proxy
     dotfly token    print an ID token for this Machine
+    dotfly keep     keep token files fresh
+    dotfly doctor   explain what is wrong with this Machine's set-up
     dotfly mock     run a mock flyd, issuer and clouds on this computer
     dotfly demo     mock and proxy together, ready for curl
     dotfly strip    blank the macaroon in a stream, and say where it was

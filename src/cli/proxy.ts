@@ -4,8 +4,10 @@ import { Failure } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import type { ProxyOptions } from '../init/options.ts'
 import { each, readArguments } from './arguments.ts'
-import { type Level, openLog } from './log.ts'
+import type { Level } from '../init/log.ts'
+import { openLog } from './log.ts'
 import type { Environment } from './main.ts'
+import type { Metrics } from './metrics.ts'
 import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 import { askedToEnd } from './signals.ts'
 
@@ -28,6 +30,8 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
                               default $FLY_MACHINE_ID
     --log-level LEVEL         debug, info, warn, error or silent;
                               default info               DOTFLY_LOG_LEVEL
+    --metrics ADDRESS          Prometheus metrics and /healthz at 127.0.0.1:PORT,
+                               [::1]:PORT or unix:/PATH     DOTFLY_METRICS
     -h, --help                this text
 
 SETTING is one of
@@ -68,22 +72,28 @@ export async function proxy(words: readonly string[], env: Environment): Promise
         .option('--macaroon-fd <n>')
         .option('--app <name>')
         .option('--machine <id>')
-        .option('--log-level <level>'),
+        .option('--log-level <level>')
+        .option('--metrics <address>'),
     (command) => {
-      const typed = command.opts<ProxyWords>()
-      return { options: proxyOptions(typed, env), level: logLevel(typed, env) }
+      const typed = command.opts<ProxyWords & { metrics?: string }>()
+      const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''
+      return { options: proxyOptions(typed, env), level: logLevel(typed, env), metrics }
     },
   )
-  return asked === undefined ? 0 : serve(asked.options, asked.level)
+  return asked === undefined ? 0 : serve(asked.options, asked.level, asked.metrics)
 }
 
-async function serve(options: ProxyOptions, level: Level): Promise<number> {
+async function serve(options: ProxyOptions, level: Level, metricsWord: string): Promise<number> {
+  const metrics = metricsWord === '' ? undefined : await openMetrics(metricsWord, options)
   // Only now: a mistyped option needs neither libc nor a child process.
   const { superviseProxy } = await import('../init/launch.ts')
   const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)
   const end = askedToEnd()
   try {
-    const supervised = await superviseProxy(options, log.event)
+    const supervised = await superviseProxy(options, (event) => {
+      log.event(event)
+      metrics?.event(event)
+    })
     await end.signal
     await supervised.stop()
     return 0
@@ -92,6 +102,13 @@ async function serve(options: ProxyOptions, level: Level): Promise<number> {
     throw caught
   } finally {
     end.ignore()
+    await metrics?.close()
     await log.close()
   }
+}
+
+/** Loaded when asked for. A mistyped address ends the command before anything is started. */
+async function openMetrics(word: string, { sockets }: ProxyOptions): Promise<Metrics> {
+  const { parseMetricsAddress, serveMetrics } = await import('./metrics.ts')
+  return serveMetrics(parseMetricsAddress(word), sockets)
 }

@@ -2,8 +2,8 @@
 // one function from words to typed options, so that nothing behind it ever sees a string that was not judged.
 
 import { UsageError } from '../errors.ts'
+import { LEVELS, type Level } from '../init/log.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { LEVELS, type Level } from './log.ts'
 import type { Environment } from './main.ts'
 import { shown } from './printable.ts'
 import { parseSockets, socketWords } from './sockets.ts'

@@ -3,8 +3,8 @@
 
 import { write } from 'node:fs'
 
-export type Level = 'debug' | 'info' | 'warn' | 'error' | 'silent'
-const ORDER: readonly Level[] = ['debug', 'info', 'warn', 'error', 'silent']
+export const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+export type Level = (typeof LEVELS)[number]
 const UNREAD_LIMIT = 1 << 20 // bytes; beyond it lines are dropped and counted
 const FLUSH_LIMIT = 1000 // ms
 
@@ -42,7 +42,7 @@ export function openLog(level: Level, fd = 2): Log {
 
   return {
     line(of, text) {
-      if (ORDER.indexOf(of) < ORDER.indexOf(level)) return
+      if (LEVELS.indexOf(of) < LEVELS.indexOf(level)) return
       if (unread.length > UNREAD_LIMIT) {
         dropped++
         return

@@ -1,10 +1,16 @@
 // The metrics listener, over a real socket: what a scrape sees after events.
 
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { test } from 'tap'
 import { parseMetricsAddress, serveMetrics } from '../../src/cli/metrics.ts'
 import { UsageError } from '../../src/errors.ts'
 import type { SocketOptions } from '../../src/init/options.ts'
 import type { Exchange } from '../../src/proxy/event.ts'
+import { ended, start, until } from './dotfly.ts'
 
 const SOCKET: SocketOptions = { path: '/.fly/api', mode: 0o755, policy: 'self', allow: [], audiences: [] }
 const exchange = (over: Partial<Exchange>): Exchange => ({
@@ -66,4 +72,26 @@ test('an address is loopback or a Unix socket', async (t) => {
   await t.rejects(serveMetrics({ host: '127.0.0.1', port: first.port ?? 0 }, [SOCKET]), {
     message: /cannot serve metrics at .* \(EADDRINUSE\)/,
   })
+})
+
+test('dotfly proxy --metrics: a real exchange is in the scrape', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'metrics-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const at = (name: string): string => join(directory, name)
+  writeFileSync(at('macaroon'), `FlyV1 ${'x'.repeat(80)}`)
+  const words = ['proxy', '--socket', at('api'), '--macaroon-file', at('macaroon'), '--flyd', `unix:${at('flyd')}`]
+  const child = start([...words, '--metrics', `unix:${at('metrics')}`])
+  t.teardown(() => child.kill('SIGKILL'))
+  const done = ended(child)
+  await until(child, /listening at/)
+  const get = async (socket: string, path: string): Promise<string> =>
+    (await promisify(execFile)('curl', ['-s', '--unix-socket', at(socket), `http://localhost${path}`])).stdout
+  t.match(await get('api', '/nowhere'), 'ROUTE_NOT_SERVED')
+  t.equal(await get('metrics', '/healthz'), 'serving\n')
+  t.match(
+    await get('metrics', '/metrics'),
+    /dotfly_exchanges_total\{socket="[^"]*api",method="",route="",status="404",code="ROUTE_NOT_SERVED"\} 1/,
+  )
+  child.kill('SIGTERM')
+  t.equal((await done).code, 0)
 })
