@@ -1,6 +1,6 @@
 // What the documents say must be so.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'tap'
 import { STATUS } from '../src/proxy/event.ts'
 
@@ -11,4 +11,34 @@ test('docs/http.md lists every code with its status, and no other', async (t) =>
     Number(status),
   ])
   t.same(Object.fromEntries(rows), STATUS)
+})
+
+const root = new URL('../', import.meta.url)
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
+
+test('docs/threat-model.md: every proof is a test that exists', async (t) => {
+  const tests = readdirSync(new URL('test/', root), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.test.ts'))
+    .map((path) => read(`test/${path}`))
+    .join('\n')
+  const rows = [...read('docs/threat-model.md').matchAll(/^\| [A-Z].* \| .* \| (\*.+\*) \|$/gm)]
+  const proofs = rows.flatMap(([, cell = '']) =>
+    [...cell.matchAll(/\*([^*]+(?:\*[^*;]+)*?)\*(?:; |$)/g)].map(([, name = '']) => name),
+  )
+  t.ok(rows.length >= 15 && proofs.length >= rows.length, `${rows.length} claims, ${proofs.length} proofs`)
+  for (const proof of proofs) t.ok(tests.includes(proof) || tests.includes(proof.replace(/^\d+/, '${REQUESTS}')), proof)
+})
+
+test('docs/threat-model.md: what to read, in order, is all of the trusted code, with its real number of lines', async (t) => {
+  const rows = [...read('docs/threat-model.md').matchAll(/^\| `(src\/[a-z/.-]+)` \| ([0-9]+) \|/gm)].map(
+    ([, path = '', lines]) => [path, Number(lines)],
+  )
+  const real = rows.map(([path]) => [path, read(String(path)).trimEnd().split('\n').length])
+  t.same(rows, real)
+  const trusted = readdirSync(new URL('src/proxy/', root)).map((name) => `src/proxy/${name}`)
+  t.same(
+    trusted.filter((path) => !rows.some(([listed]) => listed === path)),
+    [],
+    'none is left out',
+  )
 })

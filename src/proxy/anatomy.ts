@@ -12,8 +12,8 @@ export interface Part {
 }
 
 export interface Anatomy {
-  /** `FlyV1 tok1,tok2,…` */
-  value: Part
+  /** The line that flyd is sent: `Authorization: FlyV1 tok1,tok2,…` */
+  line: Part
   /** Its tokens, as they stand in it. */
   tokens: Part[]
   /** The bytes inside each token that is base64. */
@@ -21,7 +21,11 @@ export interface Anatomy {
 }
 
 export function anatomy(credential: Buffer, alloc: Alloc): Anatomy {
-  const value = { bytes: credential, secret: alloc(credential.length) }
+  const head = LINE.length
+  const line = { bytes: alloc(head + credential.length), secret: alloc(head + credential.length) }
+  for (let i = 0; i < head; i++) line.bytes[i] = LINE.charCodeAt(i)
+  line.bytes.set(credential, head)
+  const secret = line.secret.subarray(head)
   const tokens: Part[] = []
   const decoded: Part[] = []
   let at = SCHEMES.find((scheme) => startsWith(credential, 0, scheme))?.length ?? 0
@@ -32,15 +36,15 @@ export function anatomy(credential: Buffer, alloc: Alloc): Anatomy {
     const part = decodeBase64(credential.subarray(text, end), alloc)
     if (part !== undefined) decoded.push(part)
     if (part !== undefined && (text > at ? markMsgpack(part) : markPackets(part))) {
-      for (let i = text; i < end; i++) value.secret[i] = sextetSecret(part.secret, (i - text) * 6)
+      for (let i = text; i < end; i++) secret[i] = sextetSecret(part.secret, (i - text) * 6)
     } else {
-      value.secret.fill(1, at, end)
+      secret.fill(1, at, end)
       part?.secret.fill(1)
     }
-    tokens.push({ bytes: credential.subarray(at, end), secret: value.secret.subarray(at, end) })
+    tokens.push({ bytes: credential.subarray(at, end), secret: secret.subarray(at, end) })
     at = end + 1
   }
-  return { value, tokens, decoded }
+  return { line, tokens, decoded }
 }
 
 /** 1 where all bytes that the six bits from `bit` on are drawn from are secret. Were one enough, 4 characters could be
@@ -56,6 +60,7 @@ export function hexDigit(c = 0): number {
   return (c | 0x20) >= 0x61 && (c | 0x20) <= 0x66 ? (c | 0x20) - 0x57 : -1
 }
 
+const LINE = 'Authorization: '
 const SCHEMES = ['FlyV1 ', 'Bearer ']
 const PREFIXES = ['fm2_', 'fm1r_', 'fm1a_']
 const KEYS = ['location ', 'identifier ', 'cid ', 'vid ', 'cl ', 'signature ']
@@ -126,12 +131,12 @@ function markMsgpack({ bytes, secret }: Part): boolean {
     else if (type < 0x90) left += (type & 15) * 2
     else if (type < 0xa0) left += type & 15
     else if (type < 0xc0) at += type & 31
-    else if (type >= 0xc4 && type <= 0xc6) {
-      const size = take(1 << (type - 0xc4))
-      secret.fill(1, at, at + size)
+    else if (type <= 0xc6 || (type >= 0xd9 && type <= 0xdb)) {
+      const size = take(1 << ((type - 0xc4) % 7))
+      if (at + size > bytes.length) return false
+      if (type <= 0xc6) secret.fill(1, at, at + size)
       at += size
     } else if (type >= 0xca && type <= 0xd3) at += [4, 8, 1, 2, 4, 8, 1, 2, 4, 8][type - 0xca] ?? 0
-    else if (type >= 0xd9 && type <= 0xdb) at += take(1 << (type - 0xd9))
     else if (type >= 0xdc) left += take(type & 1 ? 4 : 2) * (type < 0xde ? 1 : 2)
     else return false // extensions: no macaroon has one
   }

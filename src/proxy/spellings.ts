@@ -26,7 +26,7 @@ export function needles(parts: Anatomy, begin: (name: string, kind: number) => v
       base64(part, shift, write)
     }
   }
-  spell(parts.value, 'value', TEXT, [0, 1, 2])
+  spell(parts.line, 'line', TEXT, [0, 1, 2])
   // At shift 0 what a token decodes to is the token as it stands in the value, but perhaps for its padding; and the
   // base64 of the value holds that of each token, but for its last character where nothing follows.
   const tail = ({ bytes, secret }: Part, size: number): Part => ({
@@ -100,7 +100,8 @@ export const isGap = (c: number): boolean => c === 0x0a || c === 0x0d || c === 0
 
 /** First bytes of escapes and gaps, and the `;` that may be all that is left of a long one. */
 export const INTRODUCERS = [0x25, 0x5c, 0x26, 0x3d, 0x0a, 0x0d, 0, 0x3b]
-export const INTRODUCES = table((c) => (INTRODUCERS.includes(c) ? 1 : 0))
+/** Their places in that list, from 1. */
+export const INTRODUCES = table((c) => INTRODUCERS.indexOf(c) + 1)
 export const LONGEST_ESCAPE = 10
 
 /** Percent-encoding, also of all of that once more; quoted-printable; JSON; C; HTML. Letters in either case. */
@@ -114,7 +115,14 @@ function escapes(c: number): string[] {
     `\\x${hex2(c)}`,
     `\\${c.toString(8).padStart(3, '0')}`,
   ]
-  return [...forms, `&#${c || ''};`, `&#x${c ? c.toString(16) : ''};`, twice(hex2(c)), twice(hex2(c).toUpperCase())]
+  return [
+    ...forms,
+    `&#${c || ''};`,
+    `&#x${c ? c.toString(16) : ''};`,
+    `&#x${hex2(c)};`,
+    twice(hex2(c)),
+    twice(hex2(c).toUpperCase()),
+  ]
 }
 
 /** Names, each followed by its byte. */
@@ -149,8 +157,9 @@ for (let i = 0; i < CONTROL.length; i += 2) FORMS[CONTROL.charCodeAt(i + 1)]?.pu
 for (const named of ENTITIES.match(/[a-z]+./g) ?? [])
   FORMS[named.charCodeAt(named.length - 1)]?.push(`&${named.slice(0, -1)};`)
 FORMS[0x0a]?.push('=\n', '=\r\n')
+const last = (form: string): number => form.charCodeAt(form.length - 1)
 const ENDS = table((c) =>
-  FORMS.some((forms) => forms.some((form) => form.charCodeAt(form.length - 1) === (isUpper(c) ? c | 32 : c))) ? 1 : 0,
+  FORMS.some((forms) => forms.some((form) => last(form) === (isUpper(c) ? c | 32 : c))) ? 1 : 0,
 )
 FORMS.forEach((forms, byte) => forms.forEach((form) => learn(form, byte)))
 for (const forms of FORMS)
@@ -196,54 +205,65 @@ export function gapAt(b: Uint8Array, i: number): number {
   return lengthOf(escape) > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(b[i] ?? 1) ? 1 : 0
 }
 
-/** Bytes of what ends before `i` and is accepted by `want`: an escape, or else a raw byte; or 0. */
-function lengthBefore(b: Uint8Array, i: number, wanted: (byte: number) => boolean): number {
+/** The longest escape that ends before `i`, as `escapeAt` has it. */
+export function escapeBefore(b: Uint8Array, i: number): number {
+  if (ENDS[b[i - 1] ?? 1] === 0) return 0
   for (let length = Math.min(LONGEST_ESCAPE, i); length > 1; length--) {
-    if (INTRODUCES[b[i - length] ?? 0] === 0) continue
+    if (INTRODUCES[b[i - length] ?? 1] === 0) continue
     const escape = escapeAt(b, i - length)
-    if (lengthOf(escape) === length && wanted(escape & 255)) return length
+    if (lengthOf(escape) === length) return escape
   }
-  return i > 0 && wanted(b[i - 1] ?? 0) ? 1 : 0
+  return 0
 }
 
-export const gapBefore = (b: Uint8Array, i: number): number => lengthBefore(b, i, isGap)
+/** Bytes of one gap that ends before `i`, or 0. */
+export function gapBefore(b: Uint8Array, i: number): number {
+  const escape = escapeBefore(b, i)
+  return escape > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(b[i - 1] ?? 1) ? 1 : 0
+}
 
 /** How `want` stands at `i`: bytes of gap << 8 | bytes of its unit; 0 where it does not. */
 export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
   for (let at = i, gap = 1; gap > 0 && at < i + WINDOW && at < b.length; at += gap) {
     const c = b[at] ?? 0
-    const escape = INTRODUCES[c] === 1 ? escapeAt(b, at) : 0
+    const escape = INTRODUCES[c] !== 0 ? escapeAt(b, at) : 0
     if (lengthOf(escape) > 0 && stream[escape & 255] === want) return ((at - i) << 8) | lengthOf(escape)
     if (stream[c] === want) return ((at - i) << 8) | 1
-    gap = INTRODUCES[c] === 1 ? gapAt(b, at) : 0
+    gap = INTRODUCES[c] !== 0 ? gapAt(b, at) : 0
   }
   return 0
 }
 
-/** The same for what ends before `i`: bytes of gap and unit together. */
+/** The same for what ends before `i`. */
 export function unitBefore(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
   for (let at = i, gap = 1; gap > 0 && at > i - WINDOW; at -= gap) {
-    const unit = lengthBefore(b, at, (byte) => stream[byte] === want)
-    if (unit > 0) return i - at + unit
+    const escape = escapeBefore(b, at)
+    if (escape > 0 && stream[escape & 255] === want) return ((i - at) << 8) | lengthOf(escape)
+    // Raw, unless it is the `A` of %0A.
+    const isRaw = escape === 0 || !isGap(escape & 255)
+    if (isRaw && at > 0 && stream[b[at - 1] ?? 0] === want) return ((i - at) << 8) | 1
     gap = gapBefore(b, at)
   }
   return 0
 }
 
 /** Bytes from `i` on that are the head of an escape for `want` or for a gap; backwards: bytes before `i`, the tail. */
-export function cutAt(b: Uint8Array, i: number, want: number, stream: Uint8Array, backwards: boolean): number {
+export function cutAt(b: Uint8Array, i: number, want: number, kind: number, backwards: boolean): number {
   let cut = 0
-  if ((backwards ? ENDS[b[i - 1] ?? 1] : INTRODUCES[b[i] ?? 1]) !== 1) return 0
-  for (let c = 0; c < 256; c++) {
-    if (stream[c] !== want && !isGap(c)) continue
-    for (const form of FORMS[c] ?? []) {
-      for (let length = form.length - 1; length > cut; length--) {
-        const [from, at] = backwards ? [i - length, form.length - length] : [i, 0]
-        let k = 0
-        while (k < length && COLUMN[b[from + k] ?? 0] === COLUMN[form.charCodeAt(at + k)]) k++
-        if (k === length) cut = length
-      }
+  const near = COLUMN[b[backwards ? i - 1 : i] ?? 1] ?? 0
+  for (const form of near === 0 ? [] : (ACCEPTED[kind]?.[want] ?? [])) {
+    if (COLUMN[form.charCodeAt(backwards ? form.length - 1 : 0)] !== near) continue
+    for (let length = form.length - 1; length > cut; length--) {
+      const [from, at] = backwards ? [i - length, form.length - length] : [i, 0]
+      let k = 0
+      while (k < length && COLUMN[b[from + k] ?? 1] === COLUMN[form.charCodeAt(at + k)]) k++
+      if (k === length) cut = length
     }
   }
   return cut
 }
+
+/** By kind and byte: all escapes that are accepted for it. */
+const ACCEPTED = STREAM.map((stream) =>
+  FORMS.map((_, want) => FORMS.flatMap((forms, c) => (stream[c] === want || isGap(c) ? forms : []))),
+)

@@ -10,6 +10,7 @@ import { CASES, INTRODUCERS, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from '
 import {
   cutAt,
   escapeAt,
+  escapeBefore,
   gapAt,
   gapBefore,
   headless,
@@ -24,6 +25,10 @@ const SECRET = 4
 /** From sample to sample. 11 raw bytes without an escape hold a sampled gram of 4 and one of the two beside it. A window
  *  without so many holds an escape or gap, as what is cut off at its start is 5 bytes at most. */
 const STRIDE = 8
+/** In the filter: a gram of raw bytes, or of what escapes mean. */
+const RAW = 1
+const ESCAPED = 2
+const SEMICOLON = 0x3b
 /** Bytes kept of what went before a chunk: a window, and the unit that its first byte may be cut from. */
 const CONTEXT = 32
 
@@ -32,6 +37,7 @@ interface Run {
   to: number
   needle: number
 }
+const NOTHING: Run = { from: 0, to: 0, needle: 0 }
 export type Observe = (offset: number, length: number, needle: string) => void
 
 /** All spellings of one credential, indexed. Every byte made from it lies in `alloc`ed memory. */
@@ -50,12 +56,20 @@ export class Needles {
   readonly #shift: number
   #found: Run[] = []
   #tail = 0
-  /** The needle byte that stands at an offset of a run that was judged: no need to judge it again. */
-  readonly #seen = new Map<number, number>()
+  /** A run that was found: deep inside of it there is nothing left to find. */
+  #covered: Run = NOTHING
+  /** The last run, public or not, that is too long for chance. */
+  #long: Run = NOTHING
+  /** Where the units of the run that is being judged are, by needle byte: forwards and backwards read differently where
+   *  a soft line break stands beside a `=`, and either may be right. */
+  readonly #unitFrom: Int32Array
+  readonly #unitTo: Int32Array
+  /** By offset, the needle byte that stands there in a long run that was judged. */
+  readonly #judged = new Map<number, number>()
 
   /** Bytes to be `alloc`ed for a credential of `n` bytes: 390 KiB for 724. */
   static memory(n: number): number {
-    return 4 * n + 15 * roomFor(n) + (5 << bitsFor(n)) / 2 + 8 * n + 256
+    return 12 * n + 27 * roomFor(n) + 2.5 * (1 << bitsFor(n)) + 512
   }
 
   constructor(credential: Buffer, alloc: Alloc) {
@@ -66,6 +80,8 @@ export class Needles {
     this.#kind = alloc(room)
     this.#filter = alloc(1 << bits)
     this.#shift = 32 - bits
+    this.#unitFrom = new Int32Array(room)
+    this.#unitTo = new Int32Array(room)
     this.#grams = new Index(alloc, room, bits - 3)
     this.#escaped = new Index(alloc, room, bits - 3)
     this.#pairs = new Index(alloc, room, bits - 3)
@@ -81,10 +97,11 @@ export class Needles {
       this.#kind[at++] = kind
     })
     for (let n = 1; n < at; n++) {
-      this.#index(this.#grams, this.#fold(n, 4, false), n)
-      this.#index(this.#escaped, this.#fold(n, 4, true), n)
-      const pair = this.#fold(n, 2, true)
-      if (pair !== undefined) this.#pairs.add(pair, n)
+      // No window can hold a gram this far from all that is secret: names that stand in every answer cost no look.
+      const secret = this.#secret.indexOf(1, Math.max(0, n - WINDOW))
+      if (secret >= 0 && secret < n + WINDOW) this.#index(this.#grams, this.#fold(n, 4, false), n, RAW)
+      this.#index(this.#escaped, this.#fold(n, 4, true), n, ESCAPED)
+      this.#index(this.#pairs, this.#fold(n, 2, true), n, 0)
     }
   }
 
@@ -96,17 +113,19 @@ export class Needles {
    *  hide the second and leave its tail. */
   find(b: Buffer, base: number): Run[] {
     this.#found = []
-    this.#seen.clear()
+    this.#covered = NOTHING
+    this.#long = NOTHING
+    this.#judged.clear()
     const filter = this.#filter
     const shift = this.#shift
     const view = new DataView(b.buffer, b.byteOffset, b.length)
     const last = b.length - 4
     for (let i = 0; i <= last; i += STRIDE) {
-      if (filter[hash(view.getInt32(i, true) | 0x20202020, shift)] === 0) continue
+      if (((filter[hash(view.getInt32(i, true) | 0x20202020, shift)] ?? 0) & RAW) === 0) continue
       const beside =
-        (i >= 4 && filter[hash(view.getInt32(i - 4, true) | 0x20202020, shift)] === 1) ||
-        (i + 4 <= last && filter[hash(view.getInt32(i + 4, true) | 0x20202020, shift)] === 1)
-      if (beside) this.#tryGram(b, i, foldAt(b, i), this.#grams)
+        (i >= 4 && ((filter[hash(view.getInt32(i - 4, true) | 0x20202020, shift)] ?? 0) & RAW) !== 0) ||
+        (i + 4 <= last && ((filter[hash(view.getInt32(i + 4, true) | 0x20202020, shift)] ?? 0) & RAW) !== 0)
+      if (beside && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
     }
     this.#findEscaped(b)
     for (const run of this.#found) {
@@ -119,68 +138,129 @@ export class Needles {
   /** How many bytes at the end of `b` are a run in progress, from its first secret byte that a window may still hold. */
   findTail(b: Buffer): number {
     this.#tail = 0
-    this.#seen.clear()
+    this.#found = []
+    this.#covered = NOTHING
+    this.#long = NOTHING
+    this.#judged.clear()
     // The end of a line or of an event must never wait. What comes next is judged with it all the same.
     if (b.length < SECRET || b[b.length - 1] === 0x0a) return 0
-    const end = b.subarray(-WINDOW)
-    if (INTRODUCERS.some((c) => end.includes(c))) for (let i = 0; i < b.length; i++) this.#around(b, i, true)
-    else this.#tryGram(b, b.length - 4, foldAt(b, b.length - 4), this.#grams)
+    for (let cut = 0; cut < 10; cut++)
+      if (cut === 0 || INTRODUCES[b[b.length - cut] ?? 0] !== 0) this.#before(b, b.length - cut)
     return this.#tail
+  }
+
+  /** Finds runs that end at `end`, by their last 4 bytes, or 2 where units are long. */
+  #before(b: Buffer, end: number): void {
+    let gram = 0
+    for (let at = end, k = 1; k <= 4; k++) {
+      for (let gap = 0, i = 0; i < WINDOW && (gap = gapBefore(b, at)) > 0; i++) at -= gap
+      const escape = escapeBefore(b, at)
+      at -= lengthOf(escape) || 1
+      if (at < 0) return
+      gram = (gram << 8) | fold(escape === 0 ? (b[at] ?? 0) : escape & 255)
+      if (k === 4) this.#tryGram(b, at, gram)
+      if (k === 2 && end - at > SECRET) this.#tryPair(b, at, gram, 0)
+    }
   }
 
   /** At the speed of memchr where introducers are rare; where they are many, that would cost a call for each. */
   #findEscaped(b: Buffer): void {
-    let calls = 16 + (b.length >> 8)
-    for (const introducer of INTRODUCERS) {
+    let calls = 16 + (b.length >> 6)
+    for (const [k, introducer] of INTRODUCERS.entries()) {
       for (let i = b.indexOf(introducer); i >= 0; i = b.indexOf(introducer, i + 1)) {
-        if (calls-- > 0) this.#around(b, i, false)
+        if (calls-- > 0) this.#around(b, i)
         else {
-          for (let j = 0; j < b.length; j++) if (INTRODUCES[b[j] ?? 1] === 1) this.#around(b, j, false)
+          this.#findDense(b, k)
           return
         }
       }
     }
   }
 
-  /** Tries the grams of 4 bytes that lie across `p`, where a window's first escape or gap begins. */
-  #around(b: Buffer, p: number, always: boolean): void {
-    let gram = p >= 4 ? foldAt(b, p - 4) : foldBefore(b, p)
-    if (p >= 4) this.#tryGram(b, p - 4, gram, this.#escaped)
-    let at = b[p] === 0x3b ? p + 1 : p
-    if (!always && at === p && !isGap(b[p] ?? 1) && escapeAt(b, p) === 0) return
-    let first = -1
-    for (let k = 1; k <= 4; k++) {
-      for (let gap = 0, i = 0; i < WINDOW && (gap = gapAt(b, at)) > 0; i++) at += gap
-      if (at >= b.length) break
-      if (first < 0) first = at
-      const escape = escapeAt(b, at)
-      gram = (gram >>> 8) | (fold(escape === 0 ? (b[at] ?? 0) : escape & 255) << 24)
-      at += lengthOf(escape) || 1
-      if (p + k >= 4) this.#tryGram(b, k < 4 ? p + k - 4 : first, gram, this.#escaped)
-      if (k > 2) continue
-      // Of long units a window has few: it is to be found by 2 of its bytes, of which the first may be cut.
-      if (k === 2) this.#tryPair(b, first, gram >>> 16, 0)
-      else {
-        if (p > 0) this.#tryPair(b, p - 1, gram >>> 16, 0)
-        const cut = headless(b, p)
-        if (cut >= 0) this.#tryPair(b, first, fold(cut) | ((gram >>> 24) << 8), 1)
-      }
+  /** Byte by byte, for the introducers from the `k`th on. */
+  #findDense(b: Buffer, k: number): void {
+    const rank = INTRODUCES
+    for (let i = 0; i < b.length; i += 4) {
+      const any =
+        (rank[b[i] ?? 1] ?? 0) | (rank[b[i + 1] ?? 1] ?? 0) | (rank[b[i + 2] ?? 1] ?? 0) | (rank[b[i + 3] ?? 1] ?? 0)
+      if (any === 0) continue
+      for (let j = i; j < i + 4 && j < b.length; j++) if ((rank[b[j] ?? 1] ?? 0) > k) this.#around(b, j)
     }
   }
 
-  #tryGram(b: Buffer, r: number, gram: number, index: Index): void {
-    if (this.#filter[hash(gram, this.#shift)] === 0) return
-    for (let n = index.first(gram); n !== 0; n = index.next(n)) this.#judge(b, r, n)
+  /** Finds the windows whose first escape or gap begins at `p`. Of such a one at most 5 bytes before `p` are cut; so
+   *  there are 4 raw bytes before `p`, or else, unless units are long, 4 bytes spelled in 8 from `p` on. */
+  #around(b: Buffer, p: number): void {
+    const introducer = b[p] ?? 1
+    const isPlain = introducer === SEMICOLON || isGap(introducer)
+    if (p >= 4 && this.#mayBe(b, p - 4)) this.#tryGram(b, p - 4, foldAt(b, p - 4))
+    if (!isPlain && escapeAt(b, p) === 0) return
+    let at = isPlain ? p + 1 : p
+    if (introducer === 0x0d && b[at] === 0x0a) at++
+    // Most line breaks are told by two looks.
+    if (isPlain && isRaw4(b, at) && !this.#mayBe(b, at)) return
+    if (this.#isCovered(p)) return
+    let gram = 0
+    let first = -1
+    let second = -1
+    let few = false
+    for (let k = 0; k < 32; k += 8) {
+      let c = b[at] ?? 0
+      let length = 1
+      if (INTRODUCES[c] !== 0) {
+        if (k > 0) few = true
+        for (let gap = 0, i = 0; i < WINDOW && (gap = gapAt(b, at)) > 0; i++) at += gap
+        const escape = escapeAt(b, at)
+        c = escape === 0 ? (b[at] ?? 0) : escape & 255
+        length = lengthOf(escape) || 1
+      }
+      if (at >= b.length) break
+      if (first < 0) first = at
+      else if (second < 0) second = at
+      gram |= fold(c) << k
+      at += length
+      if (k === 24) this.#tryGram(b, first, gram)
+    }
+    // Of long units a window has few: it is to be found by 2 of its bytes, the first of them perhaps cut. Two bytes are
+    // soon found by chance: within a long run, such as public text, they are that run's.
+    if (first < 0 || (at - p <= 8 && !few) || (p > this.#long.from && at <= this.#long.to)) return
+    const one = gram & 255
+    const cut = headless(b, p)
+    if (second >= 0) this.#tryPair(b, first, gram & 0xffff, 0)
+    if (p > 0) this.#tryPair(b, p - 1, fold(b[p - 1] ?? 0) | (one << 8), 0)
+    if (cut >= 0) this.#tryPair(b, first, fold(cut) | (one << 8), 1)
+  }
+
+  /** Every window has a byte at which it is found; one that is not all blanked already has it near the edge. */
+  #isCovered(i: number): boolean {
+    return i - CONTEXT > this.#covered.from && i + CONTEXT < this.#covered.to
+  }
+
+  #mayBe(b: Buffer, i: number): boolean {
+    return ((this.#filter[hash(b.readInt32LE(i) | 0x20202020, this.#shift)] ?? 0) & ESCAPED) !== 0
+  }
+
+  #tryGram(b: Buffer, r: number, gram: number): void {
+    if (((this.#filter[hash(gram, this.#shift)] ?? 0) & ESCAPED) !== 0) this.#tryAll(this.#escaped, b, r, gram, 0, 4)
   }
 
   #tryPair(b: Buffer, r: number, pair: number, skip: number): void {
-    for (let n = this.#pairs.first(pair); n !== 0; n = this.#pairs.next(n)) this.#judge(b, r, n + skip)
+    this.#tryAll(this.#pairs, b, r, pair, skip, 2 - skip)
   }
 
-  #index(index: Index, gram: number | undefined, n: number): void {
+  #tryAll(index: Index, b: Buffer, r: number, gram: number, skip: number, size: number): void {
+    for (let n = index.first(gram); n !== 0; n = index.next(n)) {
+      if (index.gramAt(n) === gram) this.#judge(b, r, n + skip, size)
+    }
+  }
+
+  #index(index: Index, gram: number | undefined, n: number, mark: number): void {
     if (gram === undefined) return
     index.add(gram, n)
-    for (let urls = 0; urls < 16; urls++) this.#filter[hash(inUrls(gram, urls), this.#shift)] = 1
+    for (let urls = 0; mark > 0 && urls < 16; urls++) {
+      const h = hash(inUrls(gram, urls), this.#shift)
+      this.#filter[h] = (this.#filter[h] ?? 0) | mark
+    }
   }
 
   /** The gram of `size` bytes at `n`; undefined where the needle ends before. */
@@ -195,68 +275,78 @@ export class Needles {
     return gram
   }
 
-  /** Adds the windows of the runs, one a case, in which the needles' byte `n` begins at `r`. */
-  #judge(b: Buffer, r: number, n: number): void {
-    if (this.#seen.size > 0 && this.#seen.get(r) === n) return
+  /** Adds the windows of the runs, one a case, in which `size` bytes of the needles, from `n` on, stand at `r`. */
+  #judge(b: Buffer, r: number, n: number, size: number): void {
+    if (this.#judged.size > 0 && this.#judged.get(r) === n) return
     const kind = this.#kind[n] ?? 0
     const stream = STREAM[kind] ?? STANDARD
     const bytes = this.#bytes
     for (const cased of CASES[kind] ?? []) {
-      let start = r
-      let first = n
-      for (let step; this.#kind[first - 1] !== 0; first--, start -= step) {
-        step = unitBefore(b, start, cased[bytes[first - 1] ?? 0] ?? 0, stream)
-        if (step === 0) break
-      }
       let end = r
       let next = n
-      for (let step; this.#kind[next] !== 0; next++, end += (step >> 8) + (step & 255)) {
+      for (let step; this.#kind[next] !== 0; next++) {
         step = unitAt(b, end, cased[bytes[next] ?? 0] ?? 0, stream)
         if (step === 0) break
+        this.#unitFrom[next] = end += step >> 8
+        end += step & 255
+        this.#unitTo[next] = end
       }
-      if (end - start < SECRET) continue
-      this.#windows(b, start, end, first, next, cased, stream)
+      if (next < n + size) continue
+      let start = r
+      let first = n
+      for (let step; this.#kind[first - 1] !== 0; first--) {
+        step = unitBefore(b, start, cased[bytes[first - 1] ?? 0] ?? 0, stream)
+        if (step === 0) break
+        this.#unitTo[first - 1] = start -= step >> 8
+        start -= step & 255
+        this.#unitFrom[first - 1] = start
+      }
+      // Most are soon over, by chance; what is cut off before a run is 9 bytes at most.
+      const isCut = INTRODUCES[b[end] ?? 0] !== 0 || isGap(b[start - 1] ?? 1)
+      if (end - start < (isCut ? 2 : WINDOW - 9) || (start >= this.#long.from && end < this.#long.to)) continue
+      if (end - start >= CONTEXT) this.#long = { from: start, to: end, needle: first }
+      const secret = this.#secret.indexOf(1, first - 1)
+      if (secret >= 0 && secret <= next) this.#windows(b, start, end, first, next, cased, kind)
     }
   }
 
-  #windows(
-    b: Buffer,
-    start: number,
-    end: number,
-    first: number,
-    next: number,
-    cased: Uint8Array,
-    stream: Uint8Array,
-  ): void {
+  #windows(b: Buffer, start: number, end: number, first: number, next: number, cased: Uint8Array, kind: number): void {
     // What is cut off at the ends counts, with the gap to it, but is not blanked: it is less than a byte, or one.
     // A raw byte at an end may be the digit of a unit instead: `6` is spelled by `36` without its `%`.
     const want = (n: number): number => cased[this.#bytes[n] ?? 0] ?? 0
     let [headEnd, tail] = [start, end]
     for (let gap = 1; gap > 0 && headEnd > start - WINDOW; headEnd -= gap) gap = gapBefore(b, headEnd)
     for (let gap = 1; gap > 0 && tail < end + WINDOW; tail += gap) gap = gapAt(b, tail)
-    let head = headEnd - cutAt(b, headEnd, want(first - 1), stream, true)
-    for (let i = 0; i < 4; i++)
-      head = Math.min(head, start + i - cutAt(b, start + i, want(first - 1 + i), stream, true))
-    let tailEnd = tail + cutAt(b, tail, want(next), stream, false)
-    for (let i = 0; i < 2; i++) tailEnd = Math.max(tailEnd, end - i + cutAt(b, end - i, want(next - i), stream, false))
+    let [head, headIs, tailEnd] = [headEnd, first - 1, tail]
+    for (let i = -1; i < 4; i++) {
+      const [from, is] = i < 0 ? [headEnd, first - 1] : [start + i, first - 1 + i]
+      const cut = from - cutAt(b, from, want(is), kind, true)
+      if (cut < head) [head, headIs] = [cut, is]
+    }
+    for (const [from, is] of [
+      [tail, next],
+      [end, next],
+      [end - 1, next - 1],
+    ] as const) {
+      tailEnd = Math.max(tailEnd, from + cutAt(b, from, want(is), kind, false))
+    }
     const late = b.length - WINDOW + 1
     let run: Run | undefined
     let pending = -1
     let [q1, q2, q3] = [-WINDOW, -WINDOW, -WINDOW]
-    let at = start
     for (let n = first - 1; n <= next; n++) {
-      const step = n < first || n === next ? 0 : unitAt(b, at, want(n), stream)
-      const from = n < first ? head : n === next ? tail : at + (step >> 8)
-      const to = n < first ? headEnd : n === next ? tailEnd : from + (step & 255)
-      if (n >= first) at = to
-      if (step > 0 && end - start > WINDOW) this.#seen.set(from, n)
-      if (this.#secret[n] === 0) continue
+      const from = n < first ? head : n === next ? tail : (this.#unitFrom[n] ?? 0)
+      const to = n < first ? headEnd : n === next ? tailEnd : (this.#unitTo[n] ?? 0)
+      if (end - start > CONTEXT) this.#judged.set(from, n)
+      if (this.#secret[n < first ? headIs : n] === 0) continue
       for (let q = from; q < to; q++) {
         if (q >= late && pending < 0) pending = q
         if (q - q3 < WINDOW && tailEnd - head >= WINDOW) {
           const opens = Math.max(start, q - WINDOW + 1)
           if (run === undefined || opens > run.to) this.#found.push((run = { from: opens, to: 0, needle: first }))
           run.to = Math.min(end, q3 + WINDOW)
+          if (run.to - run.from > this.#covered.to - this.#covered.from || run.to > this.#covered.to)
+            this.#covered = run
         }
         q3 = q2
         q2 = q1
@@ -272,20 +362,27 @@ export class Needles {
 class Index {
   readonly #heads: Int32Array
   readonly #next: Int32Array
+  readonly #grams: Int32Array
   readonly #shift: number
 
   constructor(alloc: Alloc, room: number, bits: number) {
-    const [heads, next] = [alloc(4 << bits), alloc(4 * room)]
-    this.#heads = new Int32Array(heads.buffer, heads.byteOffset, 1 << bits)
-    this.#next = new Int32Array(next.buffer, next.byteOffset, room)
+    const numbers = (n: number): Int32Array => {
+      const { buffer, byteOffset } = alloc(4 * n)
+      return new Int32Array(buffer, byteOffset, n)
+    }
+    this.#heads = numbers(1 << bits)
+    this.#next = numbers(room)
+    this.#grams = numbers(room)
     this.#shift = 32 - bits
   }
 
   add(gram: number, n: number): void {
+    this.#grams[n] = gram
     this.#next[n] = this.first(gram)
     this.#heads[hash(gram, this.#shift)] = n
   }
 
+  /** The first in a list, linked by `next`, of those with this gram and perhaps others; 0 ends it. */
   first(gram: number): number {
     return this.#heads[hash(gram, this.#shift)] ?? 0
   }
@@ -293,21 +390,26 @@ class Index {
   next(n: number): number {
     return this.#next[n] ?? 0
   }
+
+  gramAt(n: number): number {
+    return this.#grams[n] ?? 0
+  }
 }
 
 const KEY = (Math.random() * 2 ** 32) | 1
-const roomFor = (n: number): number => 20 * n + 64
+const roomFor = (n: number): number => 20 * n + 256
 const bitsFor = (n: number): number => Math.max(14, Math.min(20, 35 - Math.clz32(roomFor(n))))
 const hash = (gram: number, shift: number): number => Math.imul(gram, KEY) >>> shift
 const fold = (c: number): number => (STANDARD[c] ?? 0) | 0x20
 const foldAt = (b: Buffer, i: number): number =>
   fold(b[i] ?? 0) | (fold(b[i + 1] ?? 0) << 8) | (fold(b[i + 2] ?? 0) << 16) | (fold(b[i + 3] ?? 0) << 24)
 
-function foldBefore(b: Buffer, p: number): number {
-  let gram = 0
-  for (let i = 0; i < p; i++) gram = (gram >>> 8) | (fold(b[i] ?? 0) << 24)
-  return gram
-}
+const isRaw4 = (b: Buffer, i: number): boolean =>
+  ((INTRODUCES[b[i] ?? 0] ?? 0) |
+    (INTRODUCES[b[i + 1] ?? 0] ?? 0) |
+    (INTRODUCES[b[i + 2] ?? 0] ?? 0) |
+    (INTRODUCES[b[i + 3] ?? 0] ?? 0)) ===
+  0
 
 /** A folded gram as the stream has it where the bytes that `urls` has bits for are written in base64url. */
 function inUrls(gram: number, urls: number): number {

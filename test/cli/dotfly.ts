@@ -18,11 +18,11 @@ export const plain = (env: Env = {}): Env => ({
 })
 
 /** `detached` makes it the leader of a process group, as a shell does with what it runs in the foreground. */
-export function start(words: readonly string[], env: Env = {}, detached = false): ChildProcess {
+export function start(words: readonly string[], env: Env = {}, detached = false, bin = BIN): ChildProcess {
   // Through env -i, for tap puts its own hooks into NODE_OPTIONS of whatever a test spawns, and so down to the trusted
   // process: what is tested must be what is shipped.
   const variables = Object.entries(plain(env)).map(([name, value]) => `${name}=${value}`)
-  return spawn('env', ['-i', ...variables, NODE, '--disable-warning=ExperimentalWarning', BIN, ...words], { detached })
+  return spawn('env', ['-i', ...variables, NODE, '--disable-warning=ExperimentalWarning', bin, ...words], { detached })
 }
 
 export interface Outcome {
@@ -31,9 +31,9 @@ export interface Outcome {
   stderr: string
 }
 
-/** Runs to the end. */
-export async function dotfly(words: readonly string[], env: Env = {}): Promise<Outcome> {
-  const child = start(words, env)
+/** Runs to the end. `bin` is another checkout's, for tests that break a copy. */
+export async function dotfly(words: readonly string[], env: Env = {}, bin = BIN): Promise<Outcome> {
+  const child = start(words, env, false, bin)
   const code = new Promise<number | null>((done) => child.on('close', done))
   const [stdout, stderr] = await Promise.all([text(child.stdout!), text(child.stderr!)])
   return { code: await code, stdout, stderr }
