@@ -1,1 +1,126 @@
-export const doctor = async (): Promise<number> => 0
+// dotfly doctor: what is wrong with this Machine's set-up, and the fix.
+
+import { readFileSync, readdirSync } from 'node:fs'
+import { Failure, reason, UsageError } from '../errors.ts'
+import type { Examination } from '../doctor/examine.ts'
+import { explain, isWrong } from '../doctor/finding.ts'
+import { identityOptions, type IdentityWords } from '../identity/options.ts'
+import { each, readArguments } from './arguments.ts'
+import { PROBLEM } from './keep.ts'
+import type { Environment } from './main.ts'
+import { printable, printableJson, shown } from './printable.ts'
+import { socketPath, socketWords } from './sockets.ts'
+
+const HELP = `Usage: dotfly doctor [OPTION…]
+
+Looks at this Machine as a program in it sees it, and says what is wrong with its
+identity and how to mend it. Changes nothing. Run it with the environment and as the
+user of the program that has the trouble.
+
+    --socket PATH         default /.fly/api              DOTFLY_SOCKET
+    --aud AUDIENCE        also ask for a token for it
+    --issuer URL          the issuer as you registered it with a cloud
+    --trust-policy FILE   an IAM role's trust policy, or what aws iam get-role
+                          prints: is it too wide, and does it fit this Machine?
+    --token-file, --token-dir, --aws-principal-tags
+                          as in dotfly keep --help
+    --json                print {"ok", "token", "findings"}
+    -h, --help            this text
+
+Exit codes: 0 nothing is wrong (there may be advice), 1 something is, 2 wrong usage.
+
+Example:
+
+    dotfly doctor --issuer https://oidc.fly.io/example --trust-policy role.json
+`
+
+interface Words extends IdentityWords {
+  socket?: string
+  aud?: string
+  issuer?: string
+  trustPolicy?: string
+  json?: true
+}
+
+export async function doctor(words: readonly string[], env: Environment): Promise<number> {
+  const asked = readArguments(
+    'doctor',
+    HELP,
+    words,
+    (command) =>
+      command
+        .option('--socket <path>')
+        .option('--aud <audience>')
+        .option('--issuer <url>')
+        .option('--trust-policy <file>')
+        .option('--token-file <file>', '', each)
+        .option('--token-dir <dir>')
+        .option('--aws-principal-tags')
+        .option('--json'),
+    (command) => {
+      const typed = command.opts<Words>()
+      return { examination: judge(typed, env), json: typed.json === true }
+    },
+  )
+  if (asked === undefined) return 0
+  const { examine } = await import('../doctor/examine.ts')
+  const { hardeningHere } = await hardening()
+  const { findings, token } = await examine({ ...asked.examination, hardening: hardeningHere })
+  const explained = findings.map((finding) => ({ code: finding.code, about: finding.about, ...explain(finding) }))
+  const ok = !findings.some(isWrong)
+  if (asked.json) {
+    process.stdout.write(`${printableJson({ ok, token: token ?? null, findings: explained })}\n`)
+    return ok ? 0 : 1
+  }
+  if (token !== undefined) say(`token   iss ${token.iss}\n        sub ${token.sub}\n        aud ${token.aud}`)
+  for (const { level, code, what, fix } of explained) say(`${level.padEnd(7)} ${what} [${code}]\n        fix: ${fix}`)
+  if (findings.length === 0) say('nothing is wrong')
+  return ok ? 0 : 1
+}
+
+function judge(typed: Words, env: Environment): Examination {
+  const [socket = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
+  if (typed.issuer !== undefined && !URL.canParse(typed.issuer))
+    throw new UsageError(`issuer ${shown(typed.issuer)} is not a URL, such as https://oidc.fly.io/example`)
+  return {
+    env,
+    identity: identityOptions(typed, env, socketPath(socket)),
+    problems: PROBLEM,
+    ...(typed.aud === undefined ? {} : { audience: typed.aud }),
+    ...(typed.issuer === undefined ? {} : { issuer: typed.issuer }),
+    ...(typed.trustPolicy === undefined ? {} : { policy: policyIn(typed.trustPolicy) }),
+  }
+}
+
+function policyIn(path: string): { name: string; text: string } {
+  try {
+    return { name: printable(path), text: readFileSync(path, 'utf8') }
+  } catch (caught) {
+    throw new Failure(`the trust policy cannot be read: ${printable(reason(caught))}`, { cause: caught })
+  }
+}
+
+/** How the Machine is defended, as far as this user can see; nothing where no proxy runs that could be looked at. */
+async function hardening(): Promise<{ hardeningHere: NonNullable<Examination['hardening']> }> {
+  const proxy = findProxy()
+  if (proxy === undefined) return { hardeningHere: () => [] }
+  const { hardeningOf } = await import('../init/harden.ts')
+  return { hardeningHere: () => hardeningOf(proxy.parent, proxy.pid) }
+}
+
+/** The process that runs src/proxy/main, and who started it. */
+function findProxy(): { pid: number; parent: number } | undefined {
+  for (const name of readdirSync('/proc').filter((entry) => /^[1-9][0-9]*$/.test(entry))) {
+    try {
+      const argv = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')
+      if (!argv.some((word) => /\/proxy\/main\.[jt]s$|(^|\/)proxy\.mjs$/.test(word))) continue
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
+      return { pid: Number(name), parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) }
+    } catch {
+      continue // it ended while we looked, or is not ours to see
+    }
+  }
+  return undefined
+}
+
+const say = (text: string): boolean => process.stdout.write(`${text.split('\n').map(printable).join('\n')}\n`)

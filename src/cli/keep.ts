@@ -6,7 +6,8 @@ import type { IdentityEvent, Notice, NoToken, Problem } from '../identity/event.
 import type { FileTrouble } from '../identity/file.ts'
 import { type IdentityOptions, identityOptions, type IdentityWords } from '../identity/options.ts'
 import { each, readArguments } from './arguments.ts'
-import { type Level, type Line, openLog } from './log.ts'
+import type { Level } from '../init/log.ts'
+import { type Line, openLog } from './log.ts'
 import type { Environment } from './main.ts'
 import { printable } from './printable.ts'
 import { logLevel } from './settings.ts'
@@ -92,13 +93,11 @@ async function run(options: IdentityOptions, once: boolean, level: Level, env: E
   const end = askedToEnd()
   const keeper = tokenKeeper(env, options, (event) => log.line(describeIdentity(event)))
   try {
-    if (keeper.files.length === 0 && options.wait.then === 'continue' && !once)
-      throw new Failure('there is no file to keep: name one with --token-file')
-    const started = keeper.start().then((how) => {
-      if (keeper.files.length === 0 && how === 'ready')
-        throw new Failure('there is no file to keep: name one with --token-file')
-    })
-    await Promise.race([once ? started : started.then(() => end.signal), end.signal])
+    const first = keeper.start()
+    await Promise.race([first, end.signal])
+    // After start(), for it says what is wrong with a variable that was meant to ask for one.
+    if (keeper.files.length === 0) throw new Failure('there is no file to keep: name one with --token-file')
+    if (!once) await end.signal
     return 0
   } finally {
     await keeper.stop()
@@ -121,7 +120,8 @@ export function describeIdentity(event: IdentityEvent): Line {
     }
     case 'written': {
       const { path, audience, life, skew, ms } = event
-      const off = Math.abs(skew) > 5000 ? `, this clock is ${seconds(Math.abs(skew))} ${skew > 0 ? 'ahead' : 'behind'}` : ''
+      const off =
+        Math.abs(skew) > 5000 ? `, this clock is ${seconds(Math.abs(skew))} ${skew > 0 ? 'ahead' : 'behind'}` : ''
       return line(
         off === '' ? 'info' : 'warn',
         { ...safe({ event: kind, path, audience }), life, skew: Math.round(skew), ms },
@@ -179,7 +179,11 @@ export function describeIdentity(event: IdentityEvent): Line {
         `going on without ${event.missing.map(printable).join(', ') || 'what cannot be set up'}`,
       )
     case 'fault':
-      return line('error', { event: kind }, 'a token file could not be kept for a reason that is ours: please report it')
+      return line(
+        'error',
+        { event: kind },
+        'a token file could not be kept for a reason that is ours: please report it',
+      )
     default:
       return kind satisfies never
   }
@@ -203,8 +207,7 @@ const seconds = (ms: number): string => (Math.abs(ms) < 1000 ? `${Math.round(ms)
 export const PROBLEM: Record<Problem['code'], string> = {
   ROLE_ARN_BLANKS: 'has a space or a newline around its ARN: take it away',
   ROLE_ARN_MALFORMED: 'is not the ARN of a role, such as arn:aws:iam::123456789012:role/name',
-  PROVIDER_MALFORMED:
-    'is not such as projects/123/locations/global/workloadIdentityPools/POOL/providers/PROVIDER',
+  PROVIDER_MALFORMED: 'is not such as projects/123/locations/global/workloadIdentityPools/POOL/providers/PROVIDER',
   SERVICE_ACCOUNT_MALFORMED: 'is not the e-mail address of a service account',
   CLIENT_ID_MALFORMED: 'is not the id of an application, a UUID',
   TENANT_ID_MALFORMED: 'is not the id or the domain of a tenant',

@@ -7,6 +7,8 @@ export interface TokenRequest {
   socket: string
   /** Whom the token is for; without one, flyd's default. */
   audience?: string
+  /** Has the claim with AWS session tags added. */
+  awsPrincipalTags?: boolean
   /** Gives up when aborted. */
   signal?: AbortSignal
   /** For the whole request, ms. */
@@ -37,16 +39,19 @@ export class IdentityError extends Error {
   readonly code: Trouble
   /** The answer's status; 0 where there was no answer. */
   readonly status: number
-  constructor(code: Trouble, message: string, status = 0, cause?: unknown) {
+  /** ms that flyd asked to be left alone; 0 where it did not. */
+  readonly retryAfter: number
+  constructor(code: Trouble, message: string, status = 0, cause?: unknown, retryAfter = 0) {
     super(message, { cause })
     this.code = code
     this.status = status
+    this.retryAfter = retryAfter
   }
 }
 
 /** The ID token as the issuer signed it. Throws an IdentityError, and nothing else. */
 export async function requestToken(request: TokenRequest): Promise<string> {
-  const late = AbortSignal.timeout(request.timeout)
+  const late = AbortSignal.timeout(Math.ceil(request.timeout))
   const signal = request.signal === undefined ? late : AbortSignal.any([late, request.signal])
   // The socket is given by path, so the host is only a header that the proxy ignores.
   const client = new Client('http://localhost', { socketPath: request.socket, pipelining: 0 })
@@ -75,19 +80,28 @@ export async function requestToken(request: TokenRequest): Promise<string> {
 interface Answer {
   status: number
   body: string
+  retryAfter: number
 }
+
+/** flyd's limits are of seconds; an answer that sends a Machine away for hours is not believed. */
+const LONGEST_RETRY_AFTER = 300_000
 
 /** Real tokens are 1 to 2 KB; more than this is not an answer to our question. */
 const BODY_LIMIT = 64 * 1024
 
 const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
 
-async function ask(client: Dispatcher, { socket, audience }: TokenRequest, signal: AbortSignal): Promise<Answer> {
-  const { statusCode: status, body } = await client.request({
+async function ask(client: Dispatcher, request: TokenRequest, signal: AbortSignal): Promise<Answer> {
+  const { socket, audience, awsPrincipalTags } = request
+  const {
+    statusCode: status,
+    headers,
+    body,
+  } = await client.request({
     method: 'POST',
     path: '/v1/tokens/oidc',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(audience === undefined ? {} : { aud: audience }),
+    body: JSON.stringify({ aud: audience, aws_principal_tags: awsPrincipalTags === true ? true : undefined }),
     signal,
   })
   const chunks: Buffer[] = []
@@ -99,7 +113,12 @@ async function ask(client: Dispatcher, { socket, audience }: TokenRequest, signa
       throw new IdentityError('UNEXPECTED_ANSWER', `${socket} answered with more than ${BODY_LIMIT} bytes`, status)
     chunks.push(chunk)
   }
-  return { status, body: Buffer.concat(chunks).toString('utf8') }
+  const after = /^[0-9]{1,9}$/.exec(String(headers['retry-after'] ?? ''))?.[0] ?? '0'
+  return {
+    status,
+    body: Buffer.concat(chunks).toString('utf8'),
+    retryAfter: Math.min(Number(after) * 1000, LONGEST_RETRY_AFTER),
+  }
 }
 
 function withoutAnswer(caught: unknown, { socket, timeout, signal }: TokenRequest, late: AbortSignal): IdentityError {
@@ -127,8 +146,9 @@ function withoutAnswer(caught: unknown, { socket, timeout, signal }: TokenReques
   }
 }
 
-function refused({ status, body }: Answer, { socket, audience }: TokenRequest): IdentityError {
-  const trouble = (code: Trouble, message: string): IdentityError => new IdentityError(code, message, status)
+function refused({ status, body, retryAfter }: Answer, { socket, audience }: TokenRequest): IdentityError {
+  const trouble = (code: Trouble, message: string): IdentityError =>
+    new IdentityError(code, message, status, undefined, retryAfter)
   const code = codeInBody(body)
   if (code === 'AUDIENCE_NOT_ALLOWED') {
     const what =
