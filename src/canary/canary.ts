@@ -13,6 +13,7 @@ import { superviseProxy } from '../init/launch.ts'
 import { credential, Dice, FORMATS } from './credentials.ts'
 import type { Credential, Known } from './credentials.ts'
 import { POSITIONS } from './hostile.ts'
+import { leaks } from './leaks.ts'
 import type { Position } from './hostile.ts'
 import { bases, FORMS } from './speller.ts'
 
@@ -44,8 +45,6 @@ const SAMPLE = 24 // spellings tried where the whole place is dropped anyway
 const QUICK_SAMPLE = 4
 const QUICK_FORMATS = 2
 const IN_FLIGHT = 8
-const WINDOW = 16 // the guarantee: a run of so many bytes
-const SECRET = 4 // of which so many are secret
 
 /** Runs it. Throws a Failure where the proxy dies or falls silent, a LaunchError where it cannot start. */
 export async function runCanary({ seed, quick, progress }: CanaryOptions): Promise<CanaryReport> {
@@ -100,28 +99,6 @@ function spellingsOf(secret: Credential): Spelling[] {
   return bases(secret).flatMap(([base, known]) =>
     FORMS.map(([form, apply]) => ({ name: `${base}, ${form}`, apply: (dice: Dice) => apply(known, dice) })),
   )
-}
-
-/** True when a run of the spelling that carries secret bytes is in what the guest received. */
-function leaks({ bytes, secret }: Known, received: Buffer): boolean {
-  const judged = new Set<string>()
-  for (let i = 0; i + WINDOW <= received.length; i++) {
-    const window = received.subarray(i, i + WINDOW)
-    const text = window.toString('latin1')
-    if (judged.has(text)) continue
-    judged.add(text)
-    // Where the same text stands in a public place too, that is what passed.
-    const places = placesOf(window, bytes)
-    const carries = (at: number): boolean => secret.slice(at, at + WINDOW).filter(Boolean).length >= SECRET
-    if (places.length > 0 && places.every(carries)) return true
-  }
-  return false
-}
-
-function placesOf(part: Buffer, whole: Buffer): number[] {
-  const places: number[] = []
-  for (let at = whole.indexOf(part); at >= 0; at = whole.indexOf(part, at + 1)) places.push(at)
-  return places
 }
 
 /** One proxy, one hostile flyd, all cases of one credential. */

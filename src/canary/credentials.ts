@@ -41,7 +41,9 @@ export class Dice {
     return this.bytes(4).readUInt32LE() % n
   }
   pick<T>(list: readonly T[]): T {
-    return list[this.below(list.length)]!
+    const picked = list[this.below(list.length)]
+    if (picked === undefined) throw new RangeError('nothing to pick from')
+    return picked
   }
   text(n: number, alphabet = 'abcdefghijklmnopqrstuvwxyz0123456789-'): string {
     return Array.from({ length: n }, () => this.pick([...alphabet])).join('')

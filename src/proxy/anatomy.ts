@@ -131,7 +131,7 @@ function markMsgpack({ bytes, secret }: Part): boolean {
     else if (type < 0x90) left += (type & 15) * 2
     else if (type < 0xa0) left += type & 15
     else if (type < 0xc0) at += type & 31
-    else if (type <= 0xc6 || (type >= 0xd9 && type <= 0xdb)) {
+    else if ((type >= 0xc4 && type <= 0xc6) || (type >= 0xd9 && type <= 0xdb)) {
       const size = take(1 << ((type - 0xc4) % 7))
       if (at + size > bytes.length) return false
       if (type <= 0xc6) secret.fill(1, at, at + size)

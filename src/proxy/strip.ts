@@ -35,9 +35,11 @@ const CONTEXT = 32
 interface Run {
   from: number
   to: number
+  /** `to`, or the end of a unit behind it that is cut off and belongs to the last window. */
+  cut: number
   needle: number
 }
-const NOTHING: Run = { from: 0, to: 0, needle: 0 }
+const NOTHING: Run = { from: 0, to: 0, cut: 0, needle: 0 }
 export type Observe = (offset: number, length: number, needle: string) => void
 
 /** All spellings of one credential, indexed. Every byte made from it lies in `alloc`ed memory. */
@@ -131,6 +133,7 @@ export class Needles {
     for (const run of this.#found) {
       run.from += base
       run.to += base
+      run.cut += base
     }
     return this.#found.sort((x, y) => x.from - y.from)
   }
@@ -304,7 +307,7 @@ export class Needles {
       // Most are soon over, by chance; what is cut off before a run is 9 bytes at most.
       const isCut = INTRODUCES[b[end] ?? 0] !== 0 || isGap(b[start - 1] ?? 1)
       if (end - start < (isCut ? 2 : WINDOW - 9) || (start >= this.#long.from && end < this.#long.to)) continue
-      if (end - start >= CONTEXT) this.#long = { from: start, to: end, needle: first }
+      if (end - start >= CONTEXT && end > this.#long.to) this.#long = { from: start, to: end, cut: end, needle: first }
       const secret = this.#secret.indexOf(1, first - 1)
       if (secret >= 0 && secret <= next) this.#windows(b, start, end, first, next, cased, kind)
     }
@@ -343,8 +346,10 @@ export class Needles {
         if (q >= late && pending < 0) pending = q
         if (q - q3 < WINDOW && tailEnd - head >= WINDOW) {
           const opens = Math.max(start, q - WINDOW + 1)
-          if (run === undefined || opens > run.to) this.#found.push((run = { from: opens, to: 0, needle: first }))
+          if (run === undefined || opens > run.to)
+            this.#found.push((run = { from: opens, to: 0, cut: 0, needle: first }))
           run.to = Math.min(end, q3 + WINDOW)
+          run.cut = Math.min(tailEnd, q3 + WINDOW)
           if (run.to - run.from > this.#covered.to - this.#covered.from || run.to > this.#covered.to)
             this.#covered = run
         }
@@ -438,7 +443,7 @@ export class Strip {
   #context: Buffer = Buffer.of()
   #held = 0
   #offset = 0
-  #open: Run = { from: 0, to: -1, needle: 0 }
+  #open: Run = NOTHING
 
   constructor(n: Needles, observe?: Observe) {
     this.#needles = n
@@ -460,10 +465,12 @@ export class Strip {
     const out = this.#held === 0 ? chunk : Buffer.concat([context.subarray(-this.#held), chunk])
     for (const run of runs) {
       const from = Math.max(run.from, -this.#held)
-      if (from >= run.to) continue
-      out.fill('*', from + this.#held, run.to + this.#held)
-      hold = Math.min(hold, chunk.length - run.to)
-      this.#count({ from: this.#offset + from, to: this.#offset + run.to, needle: run.needle })
+      // Where all of the run is gone already, what was cut off is what makes the window whole.
+      const to = from < run.to ? run.to : run.cut
+      if (from >= to) continue
+      out.fill('*', from + this.#held, to + this.#held)
+      hold = Math.min(hold, chunk.length - to)
+      this.#count({ from: this.#offset + from, to: this.#offset + to, cut: 0, needle: run.needle })
     }
     context.fill(0)
     this.#offset += chunk.length
@@ -481,7 +488,7 @@ export class Strip {
   }
 
   #count(run: Run): void {
-    if (run.from > this.#open.to) {
+    if (this.#open === NOTHING || run.from > this.#open.to) {
       this.#report()
       this.#open = run
       this.hits++
@@ -492,6 +499,6 @@ export class Strip {
   #report(): void {
     const { from, to } = this.#open
     if (to > from) this.#observe?.(from, to - from, this.#needles.nameOf(this.#open))
-    this.#open.to = -1
+    this.#open = NOTHING
   }
 }

@@ -23,7 +23,7 @@ test('strip: every run goes, nothing else does, and each is told without its byt
   t.ok(out.equals(Buffer.from(expected)), 'same length, blanked, all else as it was')
   const hits = said.trim().split('\n')
   t.equal(hits.length, 2)
-  t.match(hits[0], new RegExp(`^offset ${innocent.length + 1}, ${token.length} bytes: .*value`))
+  t.match(hits[0], new RegExp(`^offset ${innocent.length + 1}, ${token.length} bytes: `))
   t.match(hits[1], new RegExp(`^offset ${expected.length - hex.length - 1}, ${hex.length} bytes: hex of`))
   t.notOk(said.includes(token.slice(4, 12)))
 })

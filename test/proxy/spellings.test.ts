@@ -1,0 +1,332 @@
+// The rule of strip.ts case by case, and every way to write a byte. test/support/speller.ts shares nothing with src/proxy.
+
+import { test } from 'tap'
+import {
+  escapeAt,
+  gapAt,
+  gapBefore,
+  headless,
+  lengthOf,
+  unitAt,
+  unitBefore,
+  STREAM,
+} from '../../src/proxy/spellings.ts'
+import { Needles, Strip, stripWhole } from '../../src/proxy/strip.ts'
+import { Dice, FORMATS, credential } from '../support/credentials.ts'
+import type { Credential, Known } from '../support/credentials.ts'
+import { FORMS, bases, headerValue, windows } from '../support/speller.ts'
+
+const plain = (c: Credential): Needles => new Needles(c.value, (n) => Buffer.alloc(n))
+const made = new Map(
+  FORMATS.map((format) => {
+    const c = credential(new Dice(`spellings ${format}`), format)
+    return [format, { credential: c, needles: plain(c), bases: bases(c) }]
+  }),
+)
+const v1 = made.get('v1')!
+const fm2 = made.get('fm2')!
+const spelled = (text: string): [string, number, number] => {
+  const escape = escapeAt(Buffer.from(text, 'latin1'), 0)
+  return [text, lengthOf(escape), escape & 255]
+}
+
+test('every escape of every byte is read, to its end and no further', async (t) => {
+  for (let c = 0; c < 256; c++) {
+    const hex = c.toString(16).padStart(2, '0')
+    const twice = [...hex].map((d) => `%${d.charCodeAt(0).toString(16)}`).join('')
+    const forms = [
+      `%${hex}`,
+      `%${hex.toUpperCase()}`,
+      `%25${hex}`,
+      `%25${twice}`,
+      `=${hex.toUpperCase()}`,
+      `\\u00${hex}`,
+      `\\u00${hex.toUpperCase()}`,
+      `\\\\u00${hex}`,
+      `\\x${hex}`,
+      `\\\\x${hex}`,
+      `\\${c.toString(8).padStart(3, '0')}`,
+      `&#${c};`,
+      `&#0${c};`,
+      `&#x${c.toString(16)};`,
+      `&#X${hex};`,
+    ]
+    for (const form of forms) t.strictSame(spelled(`${form}~~`).slice(1), [form.length, c], form)
+  }
+  const named: Record<string, string> = {
+    '&amp;': '&',
+    '&lt;': '<',
+    '&gt;': '>',
+    '&quot;': '"',
+    '&apos;': "'",
+    '&plus;': '+',
+    '&sol;': '/',
+    '&equals;': '=',
+    '&comma;': ',',
+    '&lowbar;': '_',
+    '\\/': '/',
+    '\\"': '"',
+    '\\\\': '\\',
+    '\\n': '\n',
+    '\\r': '\r',
+    '\\t': '\t',
+    '\\b': '\b',
+    '\\f': '\f',
+    '\\v': '\v',
+    '\\0': '\0',
+    '=\n': '\n',
+    '=\r\n': '\n',
+  }
+  for (const [form, c] of Object.entries(named))
+    t.strictSame(spelled(`${form}~`).slice(1), [form.length, c.charCodeAt(0)], form)
+})
+
+test('what is no escape is not read as one', async (t) => {
+  for (const text of [
+    '',
+    'a',
+    '%',
+    '%4',
+    '%4g',
+    '\\u0141',
+    '\\u00',
+    '\\x4',
+    '\\q',
+    '&#;',
+    '&#256;',
+    '&#x100;',
+    '&#65',
+    '&nosuch;',
+    '=4',
+    '= ',
+    '\\400',
+  ]) {
+    t.equal(escapeAt(Buffer.from(text), 0), text === '&#;' ? (3 << 8) | 0 : 0, text)
+  }
+})
+
+test('gaps, units and what is left of a unit, in both directions', async (t) => {
+  const b = (text: string): Buffer => Buffer.from(text, 'latin1')
+  for (const gap of [
+    '\n',
+    '\r',
+    '\0',
+    '\\n',
+    '\\r',
+    '%0A',
+    '%0d',
+    '&#10;',
+    '&#xD;',
+    '=\r\n',
+    '=\n',
+    '\\u000a',
+    '\\u0000',
+    '%250A',
+    '\\\\n',
+  ]) {
+    t.equal(gapAt(b(`${gap}x`), 0), gap.length, JSON.stringify(gap))
+    t.equal(gapBefore(b(`x${gap}`), gap.length + 1), gap.length, JSON.stringify(gap))
+    for (const unit of ['x', '%78', '\\u0078', '&#120;']) {
+      t.equal(unitAt(b(gap + unit), 0, 0x78, STREAM[3]), (gap.length << 8) | unit.length)
+      const text = `..${unit}${gap}`
+      t.equal(unitBefore(b(text), text.length, 0x78, STREAM[3]), (gap.length << 8) | unit.length)
+    }
+  }
+  t.equal(unitAt(b('\n'.repeat(40) + 'x'), 0, 0x78, STREAM[3]), 0, 'a gap of a window and more')
+  t.equal(unitBefore(b('x' + '\n'.repeat(40)), 41, 0x78, STREAM[3]), 0)
+  t.equal(unitAt(b(''), 0, 0x78, STREAM[3]), 0)
+  t.equal(unitBefore(b(''), 0, 0x78, STREAM[3]), 0)
+  for (const [text, byte] of [
+    ['66', 0x66],
+    ['u0066', 0x66],
+    ['#x66;', 0x66],
+    ['#102;', 102],
+    ['9;', 9],
+    ['zz', -1],
+    ['', -1],
+    ['#999;', -1],
+  ] as const) {
+    t.equal(headless(b(text), text.length), byte, text)
+  }
+})
+
+test('every 16 bytes of the value, and of its base64, hex and reverse, wherever they begin', async (t) => {
+  for (const { bases: all, needles } of [v1, fm2]) {
+    let missed = 0
+    let tried = 0
+    for (const [name, known] of all) {
+      if (!/^(value|base64 of value|hEx of value|reversed value|decoded 0)/.test(name)) continue
+      for (const [, window] of windows(known)) {
+        // At every offset, so that a look at every so-manieth byte has each phase to miss it in.
+        const body = Buffer.concat([Buffer.alloc(tried++ % 19, '~'), window, Buffer.alloc(7, '~')])
+        stripWhole(needles, body)
+        // A byte beside it may happen to be the next one of the needle.
+        if (!/^~*\*{16,18}~*$/.test(body.toString('latin1'))) {
+          missed++
+          if (missed < 6)
+            console.log(name, JSON.stringify(body.toString('latin1')), JSON.stringify(window.toString('latin1')))
+        }
+      }
+    }
+    t.ok(tried > 2000)
+    t.equal(missed, 0)
+  }
+})
+
+test('16 bytes of any spelling in any form, with text around that could be digits or quotes of it', async (t) => {
+  let tried = 0
+  for (const [format, { needles, bases: all }] of made) {
+    const dice = new Dice(`forms ${format}`)
+    for (const [form, apply] of FORMS) {
+      const [base, known] = dice.pick(all)
+      const some = [...windows(apply(known, dice))]
+      for (let i = 0; i < 12 && some.length > 0; i++) {
+        const [, window] = dice.pick(some)
+        const around = (): Buffer => Buffer.from(dice.text(24, ' {}[]"<>!|xyz;0'))
+        const body = Buffer.concat([around(), window, around()])
+        tried++
+        if (stripWhole(needles, body) === 0 || body.includes(window))
+          t.fail(`${format}, ${base}, ${form}: ${JSON.stringify(window.toString('latin1'))}`)
+      }
+    }
+  }
+  t.ok(tried > 1500)
+})
+
+test('15 bytes are not a run, and 3 secret bytes are none', async (t) => {
+  const { bytes, secret } = headerValue(fm2.credential)
+  const untouched = (part: Buffer): boolean => {
+    const body = Buffer.concat([Buffer.from('<<'), part, Buffer.from('>>')])
+    const before = Buffer.from(body)
+    return stripWhole(fm2.needles, body) === 0 && body.equals(before)
+  }
+  for (let at = bytes.length - 60; at < bytes.length - 20; at++) t.ok(untouched(bytes.subarray(at, at + 15)))
+  const first = secret.indexOf(true)
+  t.ok(untouched(bytes.subarray(first + 3 - 16, first + 3)), '13 public, 3 secret')
+  t.notOk(untouched(bytes.subarray(first + 4 - 16, first + 4)), '12 public, 4 secret')
+})
+
+test('one case for all of a run: text that only has the letters in common is left alone', async (t) => {
+  const tail = fm2.credential.value.subarray(-20, -4).toString()
+  const mixed = [...tail].map((c, i) => (i % 2 ? c.toUpperCase() : c.toLowerCase())).join('')
+  for (const [text, hits] of [
+    [tail, 1],
+    [tail.toUpperCase(), 1],
+    [tail.toLowerCase(), 1],
+    [mixed, 0],
+  ] as const) {
+    t.equal(stripWhole(fm2.needles, Buffer.from(`<${text}>`)), hits, text)
+  }
+})
+
+test('public text between secret bytes stays where it is more than a window away from them', async (t) => {
+  const { bytes, secret } = headerValue(v1.credential)
+  const body = Buffer.from(bytes)
+  stripWhole(v1.needles, body)
+  for (let i = 0; i < bytes.length; i++) {
+    const near = secret.slice(Math.max(0, i - 15), i + 16).includes(true)
+    if (body[i] !== 0x2a || secret[i]) continue
+    t.ok(near, `${i}`)
+  }
+  t.ok(body.includes(bytes.subarray(150, 170)))
+})
+
+test('runs of public text only are untouched in every spelling', async (t) => {
+  for (const { credential: c, needles } of made.values()) {
+    const dice = new Dice('public')
+    for (const known of c.decoded) {
+      for (let from = 0, to = 0; from < known.bytes.length; from = to) {
+        for (to = from; to < known.bytes.length && known.secret[to] === known.secret[from];) to++
+        if (known.secret[from] || to - from < 12) continue
+        const text = known.bytes.subarray(from, to)
+        const base64 = [0, 1, 2].map((n) => Buffer.from(Buffer.concat([Buffer.alloc(n, 'x'), text]).toString('base64')))
+        for (const bytes of [text, ...base64, Buffer.from(text.toString('hex'))]) {
+          for (const [name, form] of FORMS) {
+            const part: Known = form({ bytes, secret: [...bytes].map(() => false) }, dice)
+            const body = Buffer.concat([Buffer.from('{"a":"'), part.bytes, Buffer.from('"}')])
+            const out = Buffer.from(body)
+            stripWhole(needles, out)
+            // Of units as long as \u0066 a window is 2 bytes of any needle, which chance may bring together, but not
+            // within the long run of public text: only at its ends, where an encoding's odd characters are.
+            const ends = /u|html|mixed|twice|x|octal/.test(name) ? 64 : 0
+            t.ok(
+              out.subarray(ends, out.length - ends).equals(body.subarray(ends, body.length - ends)),
+              `${c.format}, ${name}`,
+            )
+          }
+        }
+      }
+    }
+  }
+})
+
+test('byte by byte no more than 3 secret bytes of a run come through', async (t) => {
+  for (const { credential: c, needles } of made.values()) {
+    const known = headerValue(c)
+    const strip = new Strip(needles)
+    const out = Buffer.concat([...[...c.value].map((byte) => Buffer.from(strip.push(Buffer.of(byte)))), strip.end()])
+    t.equal(out.length, c.value.length)
+    t.ok(known.secret.filter((s, i) => s && out[i] !== 0x2a).length <= 3 * c.decoded.length + 3, c.format)
+  }
+})
+
+test('two runs that share a byte are both blanked to their ends', async (t) => {
+  const { value } = fm2.credential
+  // Forwards up to X and then, from X on, backwards.
+  const forwards = value.subarray(-40, -24)
+  const body = Buffer.concat([
+    Buffer.from('<'),
+    forwards,
+    Buffer.from(forwards).reverse().subarray(1),
+    Buffer.from('>'),
+  ])
+  t.equal(stripWhole(fm2.needles, body), 1)
+  t.equal(body.toString(), `<${'*'.repeat(31)}>`)
+})
+
+test('lines that end in the middle of a run do not wait, and do not let it through', async (t) => {
+  const known = headerValue(v1.credential)
+  for (const width of [5, 11, 14, 15, 16, 40]) {
+    const strip = new Strip(v1.needles)
+    const lines = known.bytes
+      .toString()
+      .match(new RegExp(`.{1,${width}}`, 'g'))!
+      .map((line) => `${line}\n`)
+    const out = lines.map((line) => Buffer.from(strip.push(Buffer.from(line))))
+    lines.forEach((line, i) => t.equal(out[i]!.length, line.length))
+    let i = 0
+    const bytes = Buffer.from(lines.join(''))
+    const secret = [...bytes].map((c) => (c === 0x0a ? false : known.secret[i++]!))
+    const whole = Buffer.concat(out)
+    for (const [at, window] of windows({ bytes, secret }))
+      if (whole.subarray(at, at + 16).equals(window)) t.fail(`${width}: ${at}`)
+  }
+})
+
+test('chunks are blanked in place, not copied', async (t) => {
+  const chunk = Buffer.concat([Buffer.alloc(200, ' '), fm2.credential.value, Buffer.alloc(200, ' ')])
+  const out = new Strip(fm2.needles).push(chunk)
+  t.equal(out.buffer, chunk.buffer)
+  t.equal(out.byteOffset, chunk.byteOffset)
+  t.notOk(chunk.includes(fm2.credential.value.subarray(-16)))
+  t.equal(new Strip(fm2.needles).push(Buffer.alloc(0)).length, 0)
+})
+
+test('a credential of up to 8 KiB fits in the memory that is asked for, which is below 1 MiB for 724 bytes', async (t) => {
+  const dice = new Dice('large')
+  const tokens = Array.from({ length: 9 }, () => `fm2_${dice.bytes(1024).toString('base64')}`).join(',')
+  for (const text of [`FlyV1 ${tokens}`, `FlyV1 ${'ab,'.repeat(2800)}`, `FlyV1 ${'a'.repeat(8186)}`]) {
+    for (const size of [0, 6, 16, 724, 8192]) {
+      const value = Buffer.from(text.slice(0, size))
+      let used = 0
+      const needles = new Needles(value, (n) => {
+        used += (n + 7) & ~7
+        return Buffer.alloc(n)
+      })
+      t.ok(used <= Needles.memory(size), `${used} of ${Needles.memory(size)} for ${size}`)
+      const innocent = Buffer.from('an innocent body of more than sixteen bytes')
+      t.equal(stripWhole(needles, innocent), 0)
+    }
+  }
+  t.ok(Needles.memory(724) < 1_048_576)
+})
