@@ -118,7 +118,10 @@ async function play(
     await listenForAnyone(server, directory, flyd)
     const options = {
       sockets: [{ path, mode: 0o700, policy: 'self' as const, allow: [], audiences: [] }],
-      ...{ flyd: `unix:${flyd}`, macaroon: { file }, app: 'canary', machine: 'canary' },
+      flyd: `unix:${flyd}`,
+      macaroon: { file },
+      app: 'canary',
+      machine: 'canary',
     }
     const proxy = await superviseProxy(options, () => undefined)
     try {

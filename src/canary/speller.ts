@@ -80,7 +80,7 @@ const each =
     k.bytes.forEach((c, i) => {
       const u = unit(c, i, dice)
       text.push(u)
-      for (let j = 0; j < u.length; j++) secret.push(k.secret[i]!)
+      for (let j = 0; j < u.length; j++) secret.push(k.secret[i] ?? false)
     })
     return { bytes: Buffer.from(text.join(''), 'latin1'), secret }
   }
@@ -123,7 +123,7 @@ const broken =
         for (let j = 0; j < by.length; j++) secret.push(false)
       }
       text.push(raw(c))
-      secret.push(k.secret[i]!)
+      secret.push(k.secret[i] ?? false)
     })
     return { bytes: Buffer.from(text.join(''), 'latin1'), secret }
   }

@@ -40,11 +40,11 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
     --no-harden NAME,…|all    leave out defences (below)  DOTFLY_NO_HARDEN
     -h, --help                this text
 
-and --socket, --flyd, --macaroon-file, --macaroon-fd, --app, --machine and
---log-level as in dotfly proxy --help. FILE may be a character device that the
-host writes one line to. COMMAND gets its environment without DOTFLY_ variables.
-TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are passed on; the
-one named by --kill-signal, and TERM, also start the clock of --kill-timeout.
+and --socket, --flyd, --flyd-ca, --macaroon-file, --macaroon-fd, --app, --machine
+and --log-level as in dotfly proxy --help. The macaroon's FILE may be a character
+device that the host writes one line to. COMMAND gets its environment without DOTFLY_
+variables. TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are passed
+on; the one named by --kill-signal, and TERM, also start the clock of --kill-timeout.
 
 NAME is one of
 
@@ -82,6 +82,7 @@ export async function init(words: readonly string[], env: Environment): Promise<
       command
         .option('--socket <path>', '', each)
         .option('--flyd <url>')
+        .option('--flyd-ca <file>')
         .option('--macaroon-file <file>')
         .option('--macaroon-fd <n>')
         .option('--macaroon-unlink')

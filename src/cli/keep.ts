@@ -7,7 +7,7 @@ import type { FileTrouble } from '../identity/file.ts'
 import { type IdentityOptions, identityOptions, type IdentityWords } from '../identity/options.ts'
 import { each, readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
-import { type Line, openLog } from './log.ts'
+import type { Line } from './log.ts'
 import type { Environment } from './main.ts'
 import { printable } from './printable.ts'
 import { logLevel } from './settings.ts'
@@ -88,7 +88,8 @@ export async function keep(words: readonly string[], env: Environment): Promise<
 }
 
 async function run(options: IdentityOptions, once: boolean, level: Level, env: Environment): Promise<number> {
-  const { tokenKeeper } = await import('../identity/keeper.ts')
+  // Only now: init takes its words for events from here, and neither HTTP nor a logger of its own.
+  const [{ tokenKeeper }, { openLog }] = await Promise.all([import('../identity/keeper.ts'), import('./log.ts')])
   const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, [])
   const end = askedToEnd()
   const keeper = tokenKeeper(env, options, (event) => log.line(describeIdentity(event)))
@@ -141,7 +142,7 @@ export function describeIdentity(event: IdentityEvent): Line {
       return line(
         'error',
         { ...safe({ event: kind, path }), code, errno },
-        `${printable(path)} cannot be written: ${FILE[code]}${errno === '' ? '' : ` (${errno})`}${again > 0 && again < Infinity ? `, again in ${seconds(again)}` : ''}`,
+        `${printable(path)} cannot be written: ${FILE[code]}${errno === '' ? '' : ` (${errno})`}${again > 0 ? `, again in ${seconds(again)}` : ''}`,
       )
     }
     case 'removed':

@@ -21,6 +21,8 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
     --flyd URL                http://HOST:PORT, https://HOST:PORT, unix:/PATH;
                               default http://_api.internal:4280
                                                          DOTFLY_FLYD
+    --flyd-ca FILE            PEM file of the only CA that may vouch for an https
+                              flyd; default Node's own   DOTFLY_FLYD_CA
     --macaroon-file FILE      read the macaroon here     DOTFLY_MACAROON_FILE
     --macaroon-fd N           or from this descriptor    DOTFLY_MACAROON_FD
                               or else from $CREDENTIALS_DIRECTORY/macaroon
@@ -68,6 +70,7 @@ export async function proxy(words: readonly string[], env: Environment): Promise
       command
         .option('--socket <path>', '', each)
         .option('--flyd <url>')
+        .option('--flyd-ca <file>')
         .option('--macaroon-file <file>')
         .option('--macaroon-fd <n>')
         .option('--app <name>')

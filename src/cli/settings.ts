@@ -12,6 +12,7 @@ import { parseSockets, socketWords } from './sockets.ts'
 export interface ProxyWords {
   socket?: string[]
   flyd?: string
+  flydCa?: string
   macaroonFile?: string
   macaroonFd?: string
   app?: string
@@ -24,9 +25,12 @@ const DEFAULT_FLYD = 'http://_api.internal:4280'
 export function proxyOptions(words: ProxyWords, env: Environment): ProxyOptions {
   const app = given(words.app) ?? given(env['DOTFLY_APP']) ?? given(env['FLY_APP_NAME'])
   const machine = given(words.machine) ?? given(env['DOTFLY_MACHINE']) ?? given(env['FLY_MACHINE_ID'])
+  const flyd = parseFlyd(given(words.flyd) ?? given(env['DOTFLY_FLYD']) ?? DEFAULT_FLYD)
+  const flydCa = given(words.flydCa) ?? given(env['DOTFLY_FLYD_CA'])
   return {
     sockets: parseSockets(words.socket ?? socketWords(env)),
-    flyd: parseFlyd(given(words.flyd) ?? given(env['DOTFLY_FLYD']) ?? DEFAULT_FLYD),
+    flyd,
+    ...(flydCa === undefined ? {} : { flydCa: caFile(flydCa, flyd) }),
     macaroon: macaroonSource(words, env),
     ...(app === undefined ? {} : { app: segment('app', app) }),
     ...(machine === undefined ? {} : { machine: segment('machine', machine) }),
@@ -100,6 +104,15 @@ function parseFlyd(word: string): string {
     throw new UsageError(`flyd ${shown(word)} has more than a host and a port: leave out what follows`)
   const port = url.port === '' ? (url.protocol === 'http:' ? '80' : '443') : url.port
   return `${url.protocol}//${url.hostname}:${port}`
+}
+
+/** Whoever pins a CA believes that the connection is verified: where it would not be, that is said. */
+function caFile(word: string, flyd: string): string {
+  if (/\p{Cc}|FlyV1|fm[12][ar]?_/u.test(word))
+    throw new UsageError('the CA of flyd is not a path: name the PEM file that holds it')
+  if (!flyd.startsWith('https:'))
+    throw new UsageError('--flyd-ca is given, and flyd is not https://HOST:PORT: change --flyd, or leave it out')
+  return word
 }
 
 /** A name that becomes one segment of a path. */

@@ -48,6 +48,7 @@ export type IdentityEvent =
   | { kind: 'written'; path: string; audience: string | undefined; life: number; skew: number; ms: number }
   /** `again`: ms until the next try. */
   | { kind: 'refused'; path: string; audience: string | undefined; code: NoToken; status: number; again: number }
+  /** `again` 0: it is not tried again, or not for this reason. */
   | { kind: 'unwritten'; path: string; code: FileTrouble; errno: string; again: number }
   /** ALARM: no new token came in time, so the old one was taken away. */
   | { kind: 'removed'; path: string }

@@ -2,15 +2,12 @@
 // said; then start() waits for the first tokens, and from then on each file is replaced in time, or taken away in time.
 
 import { Failure } from '../errors.ts'
-import { anthropic } from './anthropic.ts'
-import { aws } from './aws.ts'
-import { azure } from './azure.ts'
+import { arrange } from './arrange.ts'
 import { IdentityError, requestToken, type Trouble } from './client.ts'
 import { type Instant, readClocks } from './clocks.ts'
-import { type Arrangement, type Cloud, NOTHING, type SettingsFile, type TokenFile, type Variables } from './cloud.ts'
-import type { IdentityEvent, Notice, NoToken, Problem } from './event.ts'
+import type { Arrangement, SettingsFile, TokenFile, Variables } from './cloud.ts'
+import type { IdentityEvent, NoToken } from './event.ts'
 import { FileError, prepareDirectory, readPlaced, removeFile, replaceFile } from './file.ts'
-import { gcp } from './gcp.ts'
 import { lifeOf } from './life.ts'
 import type { IdentityOptions } from './options.ts'
 import {
@@ -31,6 +28,8 @@ import {
   woken,
 } from './schedule.ts'
 
+export { arrange } from './arrange.ts'
+
 export interface TokenKeeper {
   /** What the entrypoint's environment gets beside its own; never a variable that it has. */
   readonly env: Readonly<Record<string, string>>
@@ -49,7 +48,6 @@ export interface World {
   readonly request: typeof requestToken
 }
 
-const CLOUDS: readonly Cloud[] = [aws, gcp, azure, anthropic]
 /** A request that takes longer is made anew. */
 const REQUEST_LIMIT = 10_000 // ms
 
@@ -60,36 +58,23 @@ export function tokenKeeper(
   report: (event: IdentityEvent) => void,
   world: World = { clocks: readClocks, random: Math.random, request: requestToken },
 ): TokenKeeper {
-  const plan = arrange(env, options)
+  return keep(arrange(env, options), options, report, world)
+}
+
+/** The same of a plan that was made elsewhere: nothing more of the environment is needed. */
+export function keep(
+  plan: Arrangement,
+  options: Pick<IdentityOptions, 'socket' | 'wait'>,
+  report: (event: IdentityEvent) => void,
+  world: World = { clocks: readClocks, random: Math.random, request: requestToken },
+): TokenKeeper {
   const keeper = new Keeper(plan, options, report, world)
   return { env: plan.env, files: plan.files, start: () => keeper.start(), stop: () => keeper.stop() }
 }
 
-/** All clouds together with the files that were asked for by hand. */
-export function arrange(env: Variables, options: IdentityOptions): Arrangement {
-  const { directory, awsPrincipalTags, owner } = options
-  const ground = { directory, awsPrincipalTags, ...(owner === undefined ? {} : { owner }) }
-  const parts = CLOUDS.map((cloud) => cloud(env, ground))
-  // Who names a file without its owner means the program that is started.
-  const custom = options.files.map((file) =>
-    file.uid === undefined && file.gid === undefined ? { ...file, ...owner } : file,
-  )
-  const files: TokenFile[] = []
-  const problems: Problem[] = parts.flatMap((part) => part.problems)
-  const settings = parts.flatMap((part) => part.settings)
-  const taken = new Set(settings.map(({ path }) => path))
-  for (const file of [...parts.flatMap((part) => part.files), ...custom]) {
-    if (taken.has(file.path)) problems.push({ code: 'PATH_TWICE', cloud: file.cloud, variable: file.path })
-    else files.push(file)
-    taken.add(file.path)
-  }
-  const notices: Notice[] = parts.flatMap((part) => part.notices)
-  return { ...NOTHING, env: Object.assign({}, ...parts.map((part) => part.env)), files, settings, problems, notices }
-}
-
 class Keeper {
   readonly #plan: Arrangement
-  readonly #options: IdentityOptions
+  readonly #options: Pick<IdentityOptions, 'socket' | 'wait'>
   readonly #report: (event: IdentityEvent) => void
   readonly #world: World
   readonly #kept: Kept[]
@@ -99,7 +84,12 @@ class Keeper {
   #stopped = false
   #settle: (() => void) | undefined
 
-  constructor(plan: Arrangement, options: IdentityOptions, report: (event: IdentityEvent) => void, world: World) {
+  constructor(
+    plan: Arrangement,
+    options: Pick<IdentityOptions, 'socket' | 'wait'>,
+    report: (event: IdentityEvent) => void,
+    world: World,
+  ) {
     this.#plan = plan
     this.#options = options
     this.#report = report
@@ -172,7 +162,7 @@ class Keeper {
       await replaceFile(file, file.text)
       return true
     } catch (error) {
-      this.#unwritten(file.path, error, Infinity)
+      this.#unwritten(file.path, error, 0)
       return false
     }
   }

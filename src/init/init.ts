@@ -12,6 +12,7 @@ import { lookUp } from '../os/users.ts'
 import type { User } from '../os/users.ts'
 import { Children, exitCode } from '../os/wait.ts'
 import type { Ending } from '../os/wait.ts'
+import { Failure } from '../errors.ts'
 import type { Event } from '../proxy/event.ts'
 import { takeConfig } from './config.ts'
 import type { Config } from './config.ts'
@@ -24,6 +25,7 @@ import type { Proxy } from './launch.ts'
 import type { Log } from './log.ts'
 import type { ProxyOptions } from './options.ts'
 import type { Step } from './steps.ts'
+import type { Companion } from './tokens.ts'
 
 export type OnExit = 'exit' | 'poweroff' | 'reboot'
 
@@ -44,9 +46,27 @@ export interface InitOptions {
   /** A file in the form of run.json, read and removed. */
   config?: string
   steps: ReadonlySet<Step>
-  /** What must be there before the entrypoint starts, such as token files, given what it may dial; the variables that
-   * it returns join the entrypoint's. */
-  prepare?: () => Promise<Variables>
+  /** What must be there before the entrypoint starts, such as token files. A Failure of it is said as it is, and the
+   * entrypoint is not started. */
+  prepare?: (boot: Boot) => Promise<Prepared>
+}
+
+/** What is known of the entrypoint before it starts. */
+export interface Boot {
+  /** Its environment: ours, and what the configuration file adds to it. */
+  readonly env: Variables
+  /** Who it will be; undefined where we are not root, and all is ours anyway. */
+  readonly owner: { readonly uid: number; readonly gid: number } | undefined
+  readonly children: Children
+  /** Asked to end: nobody waits for what is prepared any more. */
+  readonly signal: AbortSignal
+}
+
+export interface Prepared {
+  /** These join the entrypoint's environment. */
+  readonly variables: Variables
+  /** Ended when all programs have. */
+  readonly companion?: Companion
 }
 
 const HUP = 1
@@ -78,7 +98,7 @@ export async function init(options: InitOptions, log: Log, report: (event: Event
   try {
     code = await machine.run(report)
   } catch (error) {
-    log.line('error', error instanceof LaunchError ? error.message : `init failed: ${describe(error)}`)
+    log.line('error', error instanceof LaunchError || error instanceof Failure ? error.message : `init failed: ${describe(error)}`)
   }
   try {
     await machine.end()
@@ -96,8 +116,10 @@ class Machine {
   readonly #log: Log
   readonly #children: Children
   #proxy: Proxy | undefined
+  #companion: Companion | undefined
   #main = 0 // the entrypoint's pid, 0 before and after
   #early: number[] = [] // signals that came before it
+  readonly #unwanted = new AbortController() // it was asked to end before it was there
   #stopping: NodeJS.Timeout | undefined
 
   constructor(options: InitOptions, log: Log) {
@@ -128,12 +150,25 @@ class Machine {
     this.#proxy = proxy
     proxy.ready.catch((error: unknown) => this.#log.line('error', `[fly api proxy] ${describe(error)}`))
 
-    const prepared = (await this.#options.prepare?.()) ?? {}
+    const env = { ...this.#options.env, ...config?.env }
+    const prepared = await this.#options.prepare?.({
+      env,
+      owner: process.geteuid?.() === 0 ? { uid: user.uid, gid: user.gid } : undefined,
+      children: this.#children,
+      signal: this.#unwanted.signal,
+    })
+    this.#companion = prepared?.companion
+    // Who is asked to end while a token is waited for must not wait for it: the host's patience is short.
+    const asked = prepared?.companion === undefined ? undefined : this.#early.find((signal) => this.#asksToEnd(signal))
+    if (asked !== undefined) {
+      this.#log.line('warn', `${signalName(asked)} came before the entrypoint was started: it never is`)
+      return 128 + asked
+    }
     this.#log.line('info', `Preparing to run: \`${command.join(' ')}\` as ${user.name}`)
     const started = start({
       command,
       user,
-      env: environment({ ...this.#options.env, ...config?.env, ...prepared }, user),
+      env: environment({ ...env, ...prepared?.variables }, user),
       cwd: config?.cwd ?? process.cwd(),
       // Ours is soft 0; a program may dump core as the image's maker wished.
       limits: { core: ORIGINAL_CORE },
@@ -151,11 +186,13 @@ class Machine {
     return exitCode(ended)
   }
 
-  /** Everybody else ends too: asked first, the proxy last, for a program may want a token to say goodbye with. */
+  /** Everybody else ends too: asked first, the proxy last, for a program may want a token to say goodbye with; so files
+   * are kept until there are no programs. */
   async end(): Promise<void> {
     clearTimeout(this.#stopping)
     this.#log.line('info', 'Starting clean up.')
     await this.#sweep()
+    await this.#companion?.stop()
     await this.#proxy?.stop()
     this.#children.close()
   }
@@ -163,10 +200,15 @@ class Machine {
   #forward(signal: number): void {
     if (this.#main === 0) {
       this.#early.push(signal)
+      if (this.#asksToEnd(signal)) this.#unwanted.abort()
       return
     }
     send(this.#main, signal)
-    if (signal === this.#options.killSignal || signal === TERM) this.#stop()
+    if (this.#asksToEnd(signal)) this.#stop()
+  }
+
+  #asksToEnd(signal: number): boolean {
+    return signal === this.#options.killSignal || signal === TERM
   }
 
   /** Asked to end: after the time that is given for it, everything is, first TERM and then KILL. */
@@ -177,17 +219,16 @@ class Machine {
     }, this.#options.killTimeout)
   }
 
-  /** TERM to everybody but the proxy, KILL after the same time again, until nobody is left. */
+  /** TERM to everybody but the proxy and its companion, KILL after the same time again, until nobody is left. */
   async #sweep(): Promise<void> {
     const deadline = performance.now() + this.#options.killTimeout
-    const proxy = this.#proxy?.pid ?? -1
-    if (descendants(proxy) === undefined) {
+    if (this.#programs() === undefined) {
       await this.#sweepBlind(deadline)
       return
     }
     const asked = new Set<number>()
     for (;;) {
-      const left = descendants(this.#proxy?.pid ?? -1) ?? []
+      const left = this.#programs() ?? []
       if (left.length === 0) return
       const late = performance.now() > deadline
       for (const pid of left) {
@@ -202,9 +243,15 @@ class Machine {
     }
   }
 
+  /** Everybody who is not ours; undefined where /proc does not tell. */
+  #programs(): number[] | undefined {
+    return descendants(this.#proxy?.pid ?? -1)?.filter((pid) => pid !== this.#companion?.pid)
+  }
+
   /** Without /proc: as PID 1 the kernel itself knows who everybody is, though not who the proxy is. */
   async #sweepBlind(deadline: number): Promise<void> {
     if (process.pid !== 1) return
+    await this.#companion?.stop() // or it would be started again
     send(-1, TERM)
     send(-1, CONT)
     while (performance.now() < deadline && !this.#children.childless) await pause(LOOK_AGAIN)

@@ -2,7 +2,7 @@
 // an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way. It is
 // started by posix_spawn, as everything is here: what child_process starts, libuv waits for, and init waits for all.
 
-import { closeSync, unlinkSync } from 'node:fs'
+import { closeSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -26,6 +26,7 @@ const START_LIMIT = 10_000 // ms until the first start must have listened
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
 const BACK_OFF_MIN = 50 // ms
 const BACK_OFF_MAX = 5_000
+const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument has at most 128 KiB
 
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
 const ENTRY = fileURLToPath(new URL(`../proxy/main${extension}`, import.meta.url))
@@ -85,7 +86,7 @@ export async function launchProxy(
   surroundings: Surroundings,
 ): Promise<Proxy & { ready: Promise<void> }> {
   const { children, steps } = surroundings
-  const flyd = parseFlyd(options.flyd)
+  const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
   const ours = options.sockets.map(({ path }) => path)
   if ('path' in flyd && ours.includes(flyd.path)) throw new LaunchError(`flyd is ${flyd.path}, which is our own socket`)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
@@ -258,6 +259,32 @@ function parseFlyd(text: string): { path: string } | { host: string; port: numbe
     throw new LaunchError(`flyd URL ${JSON.stringify(text)} is not http://host:port, https://host:port or unix:/path`)
   const secure = scheme === 'https'
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 443 : 80)), secure }
+}
+
+/** Only for https: a plain connection has nobody to verify. The proxy may read no file, so it is given the text. */
+async function withCa<T extends object>(flyd: T, file: string | undefined): Promise<T & { ca?: string }> {
+  if (file === undefined || !('secure' in flyd) || flyd.secure !== true) return flyd
+  const { X509Certificate } = await import('node:crypto')
+  const wrong = (what: string): LaunchError => new LaunchError(`flyd CA file ${file} ${what}`)
+  let text
+  try {
+    const found = statSync(file)
+    if (!found.isFile()) throw wrong('is not a file')
+    if (found.size > CA_LIMIT) throw wrong(`is larger than ${CA_LIMIT} bytes`)
+    text = readFileSync(file, 'latin1')
+  } catch (error) {
+    if (error instanceof LaunchError) throw error
+    throw wrong(`cannot be read (${errnoOf(error)})`)
+  }
+  // The certificates and nothing beside them: a key in the same file must not come into an argument.
+  const certificates = text.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g) ?? []
+  try {
+    for (const certificate of certificates) void new X509Certificate(certificate)
+  } catch {
+    throw wrong('holds a certificate that cannot be read')
+  }
+  if (certificates.length === 0) throw wrong('holds no certificate in PEM')
+  return { ...flyd, ca: `${certificates.join('\n')}\n` }
 }
 
 /** The trusted process's own line. Both ends of the pipe are one source tree, so only the kind is looked at. */

@@ -22,6 +22,8 @@ export interface ProxyOptions {
   sockets: SocketOptions[]
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   flyd: string
+  /** A PEM file of the only certificates that vouch for an `https:` flyd; without it, those that Node brings. */
+  flydCa?: string
   /** `unlink` removes the file once it has been read. */
   macaroon: { file: string; unlink?: boolean } | { fd: number }
   /** Names that `self` compares paths with. */

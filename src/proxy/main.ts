@@ -19,7 +19,9 @@ import type { Target } from './upstream.ts'
 /** The launch line. Descriptors are inherited; paths and names were checked by whoever launched. */
 export interface Launch {
   readonly page: number
-  readonly flyd: { readonly path: string } | { readonly host: string; readonly port: number; readonly secure: boolean }
+  readonly flyd:
+    | { readonly path: string }
+    | { readonly host: string; readonly port: number; readonly secure: boolean; readonly ca?: string }
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
   /** What an operator has asked not to be given up: `--no-harden`. */
   readonly keeps: readonly string[]
@@ -65,8 +67,7 @@ async function serve(launch: Launch): Promise<void> {
     return new Needles(bytes, alloc)
   })
   const { flyd: at } = launch
-  const target: Target =
-    'path' in at || !at.secure ? at : { host: at.host, port: at.port, tls: await import('node:tls') }
+  const target: Target = 'path' in at || !at.secure ? at : { ...at, tls: await import('node:tls') }
   const flyd = new Flyd(target, credential)
   const guests = new Set<Guest>()
 

@@ -260,7 +260,8 @@ export class Needles {
   #index(index: Index, gram: number | undefined, n: number, mark: number): void {
     if (gram === undefined) return
     index.add(gram, n)
-    for (let urls = 0; mark > 0 && urls < 16; urls++) {
+    const spellings = mark > 0 ? 16 : 0
+    for (let urls = 0; urls < spellings; urls++) {
       const h = hash(inUrls(gram, urls), this.#shift)
       this.#filter[h] = (this.#filter[h] ?? 0) | mark
     }
@@ -307,7 +308,9 @@ export class Needles {
       // Most are soon over, by chance; what is cut off before a run is 9 bytes at most.
       const isCut = INTRODUCES[b[end] ?? 0] !== 0 || isGap(b[start - 1] ?? 1)
       if (end - start < (isCut ? 2 : WINDOW - 9) || (start >= this.#long.from && end < this.#long.to)) continue
-      if (end - start >= CONTEXT && end > this.#long.to) this.#long = { from: start, to: end, cut: end, needle: first }
+      const isApart = start >= this.#long.to || end <= this.#long.from
+      if (end - start >= CONTEXT && (isApart || end - start > this.#long.to - this.#long.from))
+        this.#long = { from: start, to: end, cut: end, needle: first }
       const secret = this.#secret.indexOf(1, first - 1)
       if (secret >= 0 && secret <= next) this.#windows(b, start, end, first, next, cased, kind)
     }

@@ -13,7 +13,7 @@ import type { Credential } from './secret.ts'
 export type Target =
   | { readonly path: string }
   | { readonly host: string; readonly port: number }
-  | { readonly host: string; readonly port: number; readonly tls: typeof import('node:tls') }
+  | { readonly host: string; readonly port: number; readonly tls: typeof import('node:tls'); readonly ca?: string }
 
 /** Who asks: gets the answer, then exactly one of `done` and `fail`. */
 export interface Asker extends AnswerSink {
@@ -118,10 +118,11 @@ export class Connection {
     this.#pool = pool
     const secure = 'tls' in target
     if (secure) {
-      const { host, port, tls } = target
+      const { host, port, tls, ca } = target
       this.#socket = tls.connect({
         host,
         port,
+        ca,
         servername: isIP(host) === 0 ? host : '',
         minVersion: 'TLSv1.2',
         rejectUnauthorized: true,

@@ -16,6 +16,8 @@ import { Dice, FORMATS, credential } from '../support/credentials.ts'
 import type { Credential, Known } from '../support/credentials.ts'
 import { FORMS, bases, headerValue, windows } from '../support/speller.ts'
 
+/** An escaped line break or NUL: of the two bytes that a window of long escapes holds, it tells nothing. */
+const BREAK = /&#(?:x0*)?(?:a|d|0|10|13);|(?:\\u00|%|%25|=|\\x)0[0ad]|\\0(?:12|15|00)/i
 const plain = (c: Credential): Needles => new Needles(c.value, (n) => Buffer.alloc(n))
 const made = new Map(
   FORMATS.map((format) => {
@@ -152,7 +154,6 @@ test('gaps, units and what is left of a unit, in both directions', async (t) => 
 
 test('every 16 bytes of the value, and of its base64, hex and reverse, wherever they begin', async (t) => {
   for (const { bases: all, needles } of [v1, fm2]) {
-    let missed = 0
     let tried = 0
     for (const [name, known] of all) {
       if (!/^(value|base64 of value|hEx of value|reversed value|decoded 0)/.test(name)) continue
@@ -161,15 +162,11 @@ test('every 16 bytes of the value, and of its base64, hex and reverse, wherever 
         const body = Buffer.concat([Buffer.alloc(tried++ % 19, '~'), window, Buffer.alloc(7, '~')])
         stripWhole(needles, body)
         // A byte beside it may happen to be the next one of the needle.
-        if (!/^~*\*{16,18}~*$/.test(body.toString('latin1'))) {
-          missed++
-          if (missed < 6)
-            console.log(name, JSON.stringify(body.toString('latin1')), JSON.stringify(window.toString('latin1')))
-        }
+        const out = body.toString('latin1')
+        if (!/^~*\*{16,18}~*$/.test(out)) t.fail(`${name}: ${JSON.stringify(out)}`)
       }
     }
-    t.ok(tried > 2000)
-    t.equal(missed, 0)
+    t.ok(tried > 500, `${tried} windows`)
   }
 })
 
@@ -179,7 +176,7 @@ test('16 bytes of any spelling in any form, with text around that could be digit
     const dice = new Dice(`forms ${format}`)
     for (const [form, apply] of FORMS) {
       const [base, known] = dice.pick(all)
-      const some = [...windows(apply(known, dice))]
+      const some = [...windows(apply(known, dice))].filter(([, window]) => !BREAK.test(window.toString('latin1')))
       for (let i = 0; i < 12 && some.length > 0; i++) {
         const [, window] = dice.pick(some)
         const around = (): Buffer => Buffer.from(dice.text(24, ' {}[]"<>!|xyz;0'))

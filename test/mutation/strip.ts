@@ -1,0 +1,131 @@
+// Mutation evidence: breaks the strip engine in named ways, one at a time, in a copy of the tree, and shows that its tests
+// fail each time. `node test/mutation/strip.ts [name…]`; exits 1 when a mutant lives, or no longer applies.
+
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+// The quick ones first: most mutants never see the rest.
+const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'strip'].map((name) => `test/proxy/${name}.test.ts`)
+
+type File = 'anatomy' | 'spellings' | 'strip'
+/** What is lost, and the change that loses it. */
+const MUTANTS: [string, File, string, string][] = [
+  ['windows of 17 bytes', 'strip', 'tailEnd - head >= WINDOW', 'tailEnd - head > WINDOW'],
+  ['3 secret bytes are enough', 'strip', 'if (q - q3 < WINDOW', 'if (q - q2 < WINDOW'],
+  ['5 secret bytes are needed', 'strip', 'if (q - q3 < WINDOW', 'if (q - q3 < WINDOW - 12'],
+  ['all bytes are secret', 'strip', 'this.#secret[at] = secret', 'this.#secret[at] = 1'],
+  ['a look at every 24th byte', 'strip', 'const STRIDE = 8', 'const STRIDE = 24'],
+  ['the end of a window is left', 'strip', 'run.to = Math.min(end, q3 + WINDOW)', 'run.to = Math.min(end, q3 + 8)'],
+  ['the start of a window is left', 'strip', 'Math.max(start, q - WINDOW + 1)', 'Math.max(start, q - 8)'],
+  ['no escapes at all', 'strip', '    this.#findEscaped(b)\n', ''],
+  [
+    'escapes by 4 bytes only',
+    'strip',
+    'this.#tryAll(this.#pairs, b, r, pair, skip, 2 - skip)',
+    'void [b, r, pair, skip]',
+  ],
+  ['bytes before an escape are not looked at', 'strip', 'if (p >= 4 && this.#mayBe(b, p - 4))', 'if (p < 0)'],
+  ['no base64url in the filter', 'strip', 'urls < 16', 'urls < 1'],
+  [
+    'one run hides another',
+    'strip',
+    'return i - CONTEXT > this.#covered.from',
+    'return this.#covered.to > 0 || i > this.#covered.from',
+  ],
+  ['two bytes of public text make a run', 'strip', '(p > this.#long.from && at <= this.#long.to)', 'false'],
+  ['context is what was blanked', 'strip', 'Buffer.from(end.subarray(-CONTEXT))', 'end.subarray(-CONTEXT)'],
+  ['8 bytes of context', 'strip', 'const CONTEXT = 32', 'const CONTEXT = 8'],
+  [
+    'a chunk is searched at its seam only',
+    'strip',
+    'if (isLong && context.length > 0)',
+    'if (isLong && context.length > 1e9)',
+  ],
+  ['nothing is held', 'strip', 'let hold = Math.min(this.#needles.findTail(end)', 'let hold = Math.min(0'],
+  ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
+  ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],
+  ['runs are counted in pieces', 'strip', 'run.from > this.#open.to', 'run.from >= this.#open.to'],
+  ['no base64 at shift 1 and 2', 'spellings', 'TEXT, [0, 1, 2])', 'TEXT, [0])'],
+  ['nothing backwards', 'spellings', '    backwards(part, write)\n', ''],
+  ['no hex', 'spellings', '    hex(part, write)\n', ''],
+  [
+    'no case but its own',
+    'spellings',
+    'export const CASES = [[], CASED, [SAME], CASED]',
+    'export const CASES = [[], [SAME], [SAME], [SAME]]',
+  ],
+  ['no base64url', 'spellings', 'c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c', 'c'],
+  [
+    'hex in lower case only',
+    'spellings',
+    'STREAM = [SAME, STANDARD, LOWER, SAME]',
+    'STREAM = [SAME, STANDARD, SAME, SAME]',
+  ],
+  ['no NULs of UTF-16', 'spellings', '|| c === 0x0d || c === 0', '|| c === 0x0d'],
+  ['backslashes introduce nothing', 'spellings', 'INTRODUCERS = [0x25, 0x5c,', 'INTRODUCERS = [0x25, 0x25,'],
+  ['%25 is no %', 'spellings', "  ['%25', '%'],\n", ''],
+  ['a cut unit does not count', 'spellings', 'if (k === length) cut = length', 'if (k === length) cut = 0'],
+  ['half known base64 characters are secret', 'anatomy', 'return first & (', 'return first | ('],
+  ['the cid of a third party is public', 'anatomy', "if (key === 'vid ') secret.fill(1, cid, at - 1)", ''],
+  ['what is not understood is public', 'anatomy', '      secret.fill(1, at, end)\n', ''],
+]
+
+/** The name of the test that failed first, or undefined where all pass. */
+async function killer(tree: string): Promise<string | undefined> {
+  for (const file of TESTS) {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file], {
+      cwd: tree,
+      env: { ...process.env, TAP_BAIL: '1' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 240_000,
+    })
+    let out = ''
+    for await (const chunk of child.stdout) {
+      out += String(chunk)
+      // A first failure is enough, and the rest may be slow.
+      const failed = /^not ok \d+ - (.*?)(?: # .*)?$/m.exec(out) ?? (/^ +not ok/m.test(out) ? ['', ''] : undefined)
+      if (failed !== undefined) {
+        const running = [...out.matchAll(/^# Subtest: (.*)$/gm)].at(-1)?.[1]
+        child.kill('SIGKILL')
+        return running ?? failed[1] ?? file
+      }
+    }
+    const code = child.exitCode ?? (await new Promise<number | null>((done) => child.on('exit', done)))
+    if (code !== 0) return `${file} ended with ${code}`
+  }
+  return undefined
+}
+
+const tree = mkdtempSync(join(tmpdir(), 'dotfly-mutants-'))
+for (const part of ['src', 'test', 'package.json', 'tsconfig.json'])
+  cpSync(join(ROOT, part), join(tree, part), { recursive: true })
+symlinkSync(join(ROOT, 'node_modules'), join(tree, 'node_modules'))
+process.on('exit', () => rmSync(tree, { recursive: true, force: true }))
+
+const unharmed = process.argv.length > 2 ? undefined : await killer(tree)
+if (unharmed !== undefined) throw new Error(`the tests fail without a mutant: ${unharmed}`)
+let bad = 0
+for (const [name, file, from, to] of MUTANTS.filter(
+  ([name]) => process.argv.length < 3 || process.argv.includes(name),
+)) {
+  const path = join(tree, `src/proxy/${file}.ts`)
+  const source = readFileSync(path, 'utf8')
+  const began = performance.now()
+  let verdict = 'DOES NOT APPLY'
+  if (source.split(from).length === 2) {
+    writeFileSync(
+      path,
+      source.replace(from, () => to),
+    )
+    const by = await killer(tree)
+    writeFileSync(path, source)
+    verdict = by === undefined ? 'LIVES' : `killed by: ${by}`
+  }
+  if (!verdict.startsWith('killed')) bad++
+  console.log(`${name.padEnd(42)} ${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s  ${verdict}`)
+}
+console.log(`${MUTANTS.length} mutants, ${bad} not killed`)
+process.exitCode = bad > 0 ? 1 : 0
