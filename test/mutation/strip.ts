@@ -28,7 +28,7 @@ const MUTANTS: [string, File, string, string][] = [
     'void [b, r, pair, skip]',
   ],
   ['bytes before an escape are not looked at', 'strip', 'if (p >= 4 && this.#mayBe(b, p - 4))', 'if (p < 0)'],
-  ['no base64url in the filter', 'strip', 'urls < 16', 'urls < 1'],
+  ['no base64url in the filter', 'strip', 'mark > 0 ? 16 : 0', 'mark > 0 ? 1 : 0'],
   [
     'one run hides another',
     'strip',
