@@ -44,6 +44,7 @@ const MUTANTS: [string, File, string, string][] = [
     'if (isLong && context.length > 0)',
     'if (isLong && context.length > 1e9)',
   ],
+  ['what was cut off passes when the rest is gone', 'strip', 'const to = from < run.to ? run.to : run.cut', 'const to = run.to'],
   ['nothing is held', 'strip', 'let hold = Math.min(this.#needles.findTail(end)', 'let hold = Math.min(0'],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],
