@@ -87,8 +87,13 @@ const rows = peers.map((peer) => ({
     const cpus = samples.map(({ cpu }) => cpu)
     return {
       concurrency,
-      ...{ cpu: figure((s) => s.cpu), cpuMin: Math.min(...cpus), cpuMax: Math.max(...cpus), rps: figure((s) => s.rps) },
-      ...{ p50: figure((s) => s.p50), p99: figure((s) => s.p99), p999: figure((s) => s.p999) },
+      cpu: figure((s) => s.cpu),
+      cpuMin: Math.min(...cpus),
+      cpuMax: Math.max(...cpus),
+      rps: figure((s) => s.rps),
+      p50: figure((s) => s.p50),
+      p99: figure((s) => s.p99),
+      p999: figure((s) => s.p999),
     }
   }),
 }))

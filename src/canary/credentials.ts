@@ -78,7 +78,7 @@ export function packets(dice: Dice, names: Names, thirdParty = false): Known {
   const packet = (key: string, value: Buffer | string, secret = false): void => {
     const size = 4 + key.length + 1 + value.length + 1
     w.put(`${size.toString(16).padStart(4, '0')}${key} `)
-      .put(Buffer.from(value as string), secret)
+      .put(value, secret)
       .put('\n')
   }
   packet('location', 'https://api.fly.io/v1')

@@ -48,6 +48,8 @@ export interface InitStart {
   /** PID 1 of a namespace, or a subreaper below this process. */
   namespace?: boolean
   macaroon?: string[]
+  /** Settings of its socket. */
+  socket?: string
   /** Another build of test/init/main.ts. */
   main?: string
 }
@@ -61,7 +63,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
   const path = join(directory, 'api')
   const words = [
     '--socket',
-    `${path},mode=0777`,
+    `${path},mode=0777${start.socket === undefined ? '' : `,${start.socket}`}`,
     '--flyd',
     start.flyd ?? 'http://127.0.0.1:9',
     '--app',

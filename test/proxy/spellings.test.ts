@@ -300,6 +300,34 @@ test('lines that end in the middle of a run do not wait, and do not let it throu
   }
 })
 
+test('a run that was recognised goes on being blanked, and is one hit, in whatever pieces it goes on', async (t) => {
+  const run = fm2.credential.value.subarray(-40)
+  const body = Buffer.concat([
+    Buffer.alloc(100, ' '),
+    run,
+    Buffer.from('  and '),
+    Buffer.from(run.toString('hex')),
+    Buffer.from(' .'),
+  ])
+  for (const size of [1000, 130, 10, 5]) {
+    const seen: string[] = []
+    const strip = new Strip(fm2.needles, (offset, length, name) =>
+      seen.push(`${offset} ${length} ${name.replace(/ .*/, '')}`),
+    )
+    const out: Buffer[] = []
+    for (let from = 0, to = 130; from < body.length; from = to, to += size)
+      out.push(Buffer.from(strip.push(Buffer.from(body.subarray(from, to)))))
+    out.push(strip.end())
+    t.equal(
+      Buffer.concat(out).toString(),
+      `${' '.repeat(100)}${'*'.repeat(40)}  and ${'*'.repeat(80)} .`,
+      `pieces of ${size}`,
+    )
+    t.equal(strip.hits, 2)
+    t.match(seen, [/^100 40 (line|base64)/, /^146 80 hex/])
+  }
+})
+
 test('chunks are blanked in place, not copied', async (t) => {
   const chunk = Buffer.concat([Buffer.alloc(200, ' '), fm2.credential.value, Buffer.alloc(200, ' ')])
   const out = new Strip(fm2.needles).push(chunk)
