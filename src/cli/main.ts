@@ -88,7 +88,7 @@ function refuseCredentials(env: Environment): void {
 }
 
 /** Variables that say where the macaroon is, not what it is. */
-const SOURCES: ReadonlySet<string> = new Set(['DOTFLY_MACAROON_FILE', 'DOTFLY_MACAROON_FD'])
+const SOURCES: ReadonlySet<string> = new Set(['DOTFLY_MACAROON_FILE', 'DOTFLY_MACAROON_FD', 'DOTFLY_MACAROON_UNLINK'])
 
 function print(text: string): 0 {
   process.stdout.write(text)

@@ -18,7 +18,7 @@ export async function bindSocket({ path, mode, uid, gid }: SocketOptions): Promi
   const sticky = (rights & 0o1000) !== 0
   if ((rights & 0o002) !== 0 && !sticky)
     throw new LaunchError(`directory ${directory} is writable by everybody: chmod o-w it`)
-  await clearStale(path)
+  await clearStale(path, uid)
   try {
     return listenUnix(path, mode, uid, gid)
   } catch (error) {
@@ -26,12 +26,14 @@ export async function bindSocket({ path, mode, uid, gid }: SocketOptions): Promi
   }
 }
 
-async function clearStale(path: string): Promise<void> {
+/** `owner` is whom an earlier run gave it to. */
+async function clearStale(path: string, owner: number | undefined): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (found === undefined) return
   if (!found.isSocket()) throw new LaunchError(`${path} exists and is not a socket`)
   if (await answers(path)) throw new LaunchError(`${path} is in use by a live server`)
-  if (found.uid !== process.geteuid?.()) throw new LaunchError(`${path} is a stale socket of another user: remove it`)
+  if (found.uid !== process.geteuid?.() && found.uid !== owner)
+    throw new LaunchError(`${path} is a stale socket of another user: remove it`)
   unlinkSync(path)
 }
 

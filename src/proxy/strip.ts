@@ -69,7 +69,7 @@ export class Needles {
   /** By offset, the needle byte that stands there in a long run that was judged. */
   readonly #judged = new Map<number, number>()
 
-  /** Bytes to be `alloc`ed for a credential of `n` bytes: 390 KiB for 724. */
+  /** Bytes to be `alloc`ed for a credential of `n` bytes: 735 KB for 724. */
   static memory(n: number): number {
     return 12 * n + 27 * roomFor(n) + 2.5 * (1 << bitsFor(n)) + 512
   }
