@@ -1,7 +1,10 @@
 // dotfly init: the Machine's first process.
 
-import { UsageError } from '../errors.ts'
+import { Failure, UsageError } from '../errors.ts'
+import type { TokenFile } from '../identity/cloud.ts'
+import type { IdentityWords } from '../identity/options.ts'
 import { LaunchError } from '../init/error.ts'
+import type { Boot, InitOptions, Prepared } from '../init/init.ts'
 import type { Log } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
@@ -35,6 +38,18 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
                               loopback                   DOTFLY_MOUNT=1
     --config FILE             what to run and where, in the form of run.json; read
                               and removed                DOTFLY_CONFIG
+    --token-file PATH,aud=AUDIENCE[,SETTING…]
+                              a token file that COMMAND finds, kept fresh, may be
+                              given several times        DOTFLY_TOKEN_FILE
+    --token-dir DIR           where those of AWS, GCP, Azure and Anthropic go, when
+                              COMMAND's environment asks for them as in dotfly keep
+                              --help; default /.fly      DOTFLY_TOKEN_DIR
+    --wait-token TIME[,fail|continue]
+                              how long COMMAND waits for its first tokens, and then
+                              is not started, or is; default 10s,fail
+                                                         DOTFLY_WAIT_TOKEN
+    --aws-principal-tags      ask for AWS session tags
+                                              DOTFLY_AWS_PRINCIPAL_TAGS=1
     --macaroon-unlink         remove the macaroon's file once it has been read
                                                   DOTFLY_MACAROON_UNLINK=1
     --no-harden NAME,…|all    leave out defences (below)  DOTFLY_NO_HARDEN
@@ -42,9 +57,10 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
 
 and --socket, --flyd, --flyd-ca, --macaroon-file, --macaroon-fd, --app, --machine
 and --log-level as in dotfly proxy --help. The macaroon's FILE may be a character
-device that the host writes one line to. COMMAND gets its environment without DOTFLY_
-variables. TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are passed
-on; the one named by --kill-signal, and TERM, also start the clock of --kill-timeout.
+device that the host writes one line to. COMMAND gets its environment without
+DOTFLY_ variables. TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are
+passed on; the one named by --kill-signal, and TERM, also start the clock of
+--kill-timeout.
 
 NAME is one of
 
@@ -58,7 +74,7 @@ Example:
     dotfly init --macaroon-file /run/macaroon --user app -- node server.js
 `
 
-interface InitWords extends ProxyWords {
+interface InitWords extends ProxyWords, IdentityWords {
   user?: string
   killSignal?: string
   killTimeout?: string
@@ -95,15 +111,22 @@ export async function init(words: readonly string[], env: Environment): Promise<
         .option('--on-exit <how>')
         .option('--mount')
         .option('--config <file>')
+        .option('--token-file <file>', '', each)
+        .option('--token-dir <dir>')
+        .option('--wait-token <time>')
+        .option('--aws-principal-tags')
         .option('--without-harden <names>'),
     (command) => command.opts<InitWords>(),
   )
   if (asked === undefined) return 0
   const settings = initSettings(asked, command, env)
+  // A mistake in what was typed ends it here, before anything is started.
+  if (mentionsTokens(asked, env)) (await import('../identity/options.ts')).identityOptions(asked, env, '')
   // Only now: a mistyped option needs neither libc nor a child process.
   const [{ init }, { openLog }] = await Promise.all([import('../init/init.ts'), import('../init/log.ts')])
   const log = openLog(logLevel(asked, env))
-  return init(settings, log, (event) => {
+  const prepare = (boot: Boot): Promise<Prepared> => tokens(asked, settings.proxy.sockets, boot, log)
+  return init({ ...settings, prepare }, log, (event) => {
     if (event.kind === 'listening')
       log.line('info', `[fly api proxy] listening at ${settings.proxy.sockets[event.socket]?.path ?? ''}`)
     else {
@@ -119,12 +142,76 @@ async function tell(event: Event, sockets: readonly SocketOptions[], log: Log): 
   log.line(event.kind === 'exchange' && level === 'info' ? 'debug' : level, message)
 }
 
+/** Any of these asks for a token file; without them nothing that keeps one is loaded. */
+export const ASKING = [
+  'DOTFLY_TOKEN_FILE',
+  'AWS_ROLE_ARN',
+  'GOOGLE_WORKLOAD_IDENTITY_PROVIDER',
+  'AZURE_CLIENT_ID',
+  'ANTHROPIC_FEDERATION_RULE_ID',
+] as const
+
+const mentionsTokens = (words: IdentityWords, env: Environment): boolean =>
+  [words.tokenFile, words.tokenDir, words.waitToken, words.awsPrincipalTags].some((word) => word !== undefined) ||
+  ['FILE', 'DIR'].some((name) => env[`DOTFLY_TOKEN_${name}`] !== undefined) ||
+  env['DOTFLY_WAIT_TOKEN'] !== undefined
+
+/** Token files are there before the entrypoint starts, and its variables say where. What it asks for is in its own
+ * environment, which on a Machine is the configuration file's: so that one is read for options too. */
+async function tokens(
+  words: IdentityWords,
+  sockets: readonly SocketOptions[],
+  { env, owner, children, signal }: Boot,
+  log: Log,
+): Promise<Prepared> {
+  if (words.tokenFile === undefined && ASKING.every((name) => (env[name] ?? '') === '')) return { variables: {} }
+  const [{ identityOptions }, { arrange }, { keepTokens }, { describeIdentity }] = await Promise.all([
+    import('../identity/options.ts'),
+    import('../identity/arrange.ts'),
+    import('../init/tokens.ts'),
+    import('./keep.ts'),
+  ])
+  const report = (event: Parameters<typeof describeIdentity>[0]): void => {
+    const { level, message } = describeIdentity(event)
+    log.line(level, message)
+  }
+  let options
+  try {
+    options = identityOptions(words, env, '', owner)
+  } catch (error) {
+    // Not of the command line: that was looked at before.
+    throw error instanceof UsageError ? new Failure(error.message, { cause: error }) : error
+  }
+  const plan = arrange(env, options)
+  const { env: variables, files, settings, problems, notices } = plan
+  if (files.length === 0 && settings.length === 0 && problems.length === 0) {
+    for (const notice of notices) report({ kind: 'notice', notice })
+    return { variables }
+  }
+  const companion = await keepTokens(
+    { plan, socket: socketFor(files, sockets), wait: options.wait },
+    {
+      children,
+      signal,
+      report,
+      restarting: (why, pause) =>
+        log.line('warn', `[token files] their keeper ${why}, starting it again in ${Math.round(pause)} ms`),
+    },
+  )
+  return { variables, companion }
+}
+
+/** The first that gives all of them to us; where there is none, the first, which says which audience it refuses. */
+function socketFor(files: readonly TokenFile[], sockets: readonly SocketOptions[]): string {
+  const us = process.geteuid?.() ?? 0
+  const serves = ({ audiences, uid }: SocketOptions): boolean =>
+    (us === 0 || uid === undefined || uid === us) &&
+    (audiences.length === 0 || files.every(({ audience }) => audience !== undefined && audiences.includes(audience)))
+  return (sockets.find(serves) ?? sockets[0])?.path ?? ''
+}
+
 /** Words to typed options, or a UsageError. */
-function initSettings(
-  words: InitWords,
-  command: readonly string[],
-  env: Environment,
-): import('../init/init.ts').InitOptions {
+function initSettings(words: InitWords, command: readonly string[], env: Environment): InitOptions {
   const word = (typed: string | undefined, variable: string): string | undefined =>
     typed ?? (env[variable] === '' ? undefined : env[variable])
   const flag = (typed: true | undefined, variable: string): boolean => typed ?? word(undefined, variable) !== undefined

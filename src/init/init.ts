@@ -98,7 +98,10 @@ export async function init(options: InitOptions, log: Log, report: (event: Event
   try {
     code = await machine.run(report)
   } catch (error) {
-    log.line('error', error instanceof LaunchError || error instanceof Failure ? error.message : `init failed: ${describe(error)}`)
+    log.line(
+      'error',
+      error instanceof LaunchError || error instanceof Failure ? error.message : `init failed: ${describe(error)}`,
+    )
   }
   try {
     await machine.end()

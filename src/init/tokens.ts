@@ -152,6 +152,7 @@ export async function keepTokens(launch: Launch, surroundings: Surroundings): Pr
   }, limit + START_SLACK)
   const given = (): void => go()
   signal.addEventListener('abort', given)
+  if (signal.aborted) go()
   try {
     start()
     await ready

@@ -140,6 +140,7 @@ export class ResponseReader {
     if (typeof fields === 'string') return fields === 'too many' ? 'FLYD_TOO_LARGE' : 'FLYD_MALFORMED'
     const status = Number(digits)
     if (status === 101) return 'FLYD_UPGRADED'
+    if (status < 200 && minor === '0') return 'FLYD_MALFORMED' // RFC 9110 section 15.2: 1.0 has no interim answers
     if (status < 200) return ++this.#interim > INTERIM_LIMIT ? 'FLYD_TOO_LARGE' : 'interim'
     if (status >= 300 && status < 400) return 'FLYD_REDIRECTED'
     if (status >= 600) return 'FLYD_MALFORMED'

@@ -442,6 +442,7 @@ bad('F07_101_after_100', 'FLYD_UPGRADED', 'an upgrade behind an interim answer',
 for (const status of [300, 301, 302, 303, 304, 307, 308, 399]) {
   bad(`F10_${status}`, 'FLYD_REDIRECTED', `${status} with the credential`, answer(C, `location: https://evil/?t=${C}\r\n`, `HTTP/1.1 ${status} ${C}`))
 }
+bad('F06_interim_http10', 'FLYD_MALFORMED', 'an interim answer of HTTP/1.0, behind which llhttp reads no more', `HTTP/1.0 100 Continue\r\n\r\n${token()}`)
 bad('F06_flood', 'FLYD_TOO_LARGE', 'nine interim answers', 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(9) + token())
 bad('F06_flood_1000', 'FLYD_TOO_LARGE', 'a thousand of them', `HTTP/1.1 103 Early Hints\r\nLink: ${C}\r\n\r\n`.repeat(1000) + token())
 bad('F13_101_fields', 'FLYD_TOO_LARGE', 'more than 100 fields', token('a: b\r\n'.repeat(99)))

@@ -141,8 +141,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
         waiting.add(look)
         look()
       }),
-    proxy: () =>
-      childrenOf(running.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('proxy/main')) ?? 0,
+    proxy: () => childrenOf(running.pid).find((pid) => commandOf(pid).includes('proxy/main')) ?? 0,
   }
   return running
 }
@@ -166,4 +165,13 @@ export function childrenOf(pid: number): number[] {
 /** A field of /proc/PID/status. */
 export function status(pid: number, field: string): string {
   return new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? ''
+}
+
+/** Empty where the process ended while we looked. */
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+  } catch {
+    return ''
+  }
 }
