@@ -1,5 +1,6 @@
 // dotfly init: the Machine's first process.
 
+import { randomBytes } from 'node:crypto'
 import { Failure, UsageError } from '../errors.ts'
 import type { TokenFile } from '../identity/cloud.ts'
 import type { IdentityWords } from '../identity/options.ts'
@@ -52,6 +53,8 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
                                               DOTFLY_AWS_PRINCIPAL_TAGS=1
     --macaroon-unlink         remove the macaroon's file once it has been read
                                                   DOTFLY_MACAROON_UNLINK=1
+    --canary                  first prove that nothing leaks, as dotfly canary
+                              --quick does; a leak ends it  DOTFLY_CANARY=1
     --no-harden NAME,…|all    leave out defences (below)  DOTFLY_NO_HARDEN
     -h, --help                this text
 
@@ -83,6 +86,7 @@ interface InitWords extends ProxyWords, IdentityWords {
   config?: string
   macaroonUnlink?: true
   withoutHarden?: string
+  canary?: true
 }
 
 export async function init(words: readonly string[], env: Environment): Promise<number> {
@@ -115,6 +119,7 @@ export async function init(words: readonly string[], env: Environment): Promise<
         .option('--token-dir <dir>')
         .option('--wait-token <time>')
         .option('--aws-principal-tags')
+        .option('--canary')
         .option('--without-harden <names>'),
     (command) => command.opts<InitWords>(),
   )
@@ -125,6 +130,7 @@ export async function init(words: readonly string[], env: Environment): Promise<
   // Only now: a mistyped option needs neither libc nor a child process.
   const [{ init }, { openLog }] = await Promise.all([import('../init/init.ts'), import('../init/log.ts')])
   const log = openLog(logLevel(asked, env))
+  if (asked.canary === true || env['DOTFLY_CANARY'] === '1') await proveNoLeak(log)
   const prepare = (boot: Boot): Promise<Prepared> => tokens(asked, settings.proxy.sockets, boot, log)
   return init({ ...settings, prepare }, log, (event) => {
     if (event.kind === 'listening')
@@ -133,6 +139,18 @@ export async function init(words: readonly string[], env: Environment): Promise<
       void tell(event, settings.proxy.sockets, log)
     }
   })
+}
+
+/** With a credential and a proxy of its own, before the real one serves anybody. */
+async function proveNoLeak(log: Log): Promise<void> {
+  const { runCanary } = await import('../canary/canary.ts')
+  const { leaks, rows } = await runCanary({ seed: randomBytes(6).toString('hex'), quick: true })
+  const [first] = leaks
+  if (first !== undefined) {
+    throw new Failure(`the canary found a leak in ${first.position}: nothing is served, see dotfly canary`)
+  }
+  const tried = rows.reduce((sum, row) => sum + row.tried, 0)
+  log.line('info', `Canary: ${tried} hostile answers, nothing leaked`)
 }
 
 /** What the proxy says, in the words of dotfly proxy; an exchange that went well is worth a line only to who asks. */
