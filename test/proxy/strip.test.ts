@@ -38,7 +38,7 @@ test('every spelling is blanked: whole, in pieces, and byte by byte', async (t) 
     const needles = needlesOf(secret)
     for (const [base, known] of bases(secret)) {
       for (const [form, apply] of FORMS) {
-        if (form !== 'as is' && dice.below(SLOW ? 6 : 12) > 0) continue
+        if (form !== 'as is' && dice.below(SLOW ? 6 : 30) > 0) continue
         const spelled = apply(known, dice)
         const body = around(spelled)
         const marks = Array.from({ length: 5 }, () => dice.below(body.length)).sort((a, b) => a - b)
