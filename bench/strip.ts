@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { Needles, Strip, stripWhole } from '../src/proxy/strip.ts'
-import { Dice, credential } from '../test/support/credentials.ts'
+import { Dice, credential } from '../src/canary/credentials.ts'
 
 const CHUNK = 65_536
 const TOTAL = 16 * 1_048_576

@@ -14,7 +14,7 @@ import { signalNumber } from '../os/signals.ts'
 import { each, readArguments } from './arguments.ts'
 import type { Environment } from './main.ts'
 import { shown } from './printable.ts'
-import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
+import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 
 /** In lines that fit beside the names. */
 function folded(text: string): string {
@@ -99,16 +99,8 @@ export async function init(words: readonly string[], env: Environment): Promise<
     HELP,
     spelled,
     (command) =>
-      command
-        .option('--socket <path>', '', each)
-        .option('--flyd <url>')
-        .option('--flyd-ca <file>')
-        .option('--macaroon-file <file>')
-        .option('--macaroon-fd <n>')
+      declareProxy(command)
         .option('--macaroon-unlink')
-        .option('--app <name>')
-        .option('--machine <id>')
-        .option('--log-level <level>')
         .option('--user <user>')
         .option('--kill-signal <signal>')
         .option('--kill-timeout <seconds>')

@@ -3,12 +3,12 @@
 import { Failure } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { each, readArguments } from './arguments.ts'
+import { readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
 import { openLog } from './log.ts'
 import type { Environment } from './main.ts'
 import type { Metrics } from './metrics.ts'
-import { logLevel, proxyOptions, type ProxyWords } from './settings.ts'
+import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 import { askedToEnd } from './signals.ts'
 
 const HELP = `Usage: dotfly proxy [OPTION…] --macaroon-file FILE
@@ -66,17 +66,7 @@ export async function proxy(words: readonly string[], env: Environment): Promise
     'proxy',
     HELP,
     words,
-    (command) =>
-      command
-        .option('--socket <path>', '', each)
-        .option('--flyd <url>')
-        .option('--flyd-ca <file>')
-        .option('--macaroon-file <file>')
-        .option('--macaroon-fd <n>')
-        .option('--app <name>')
-        .option('--machine <id>')
-        .option('--log-level <level>')
-        .option('--metrics <address>'),
+    (command) => declareProxy(command).option('--metrics <address>'),
     (command) => {
       const typed = command.opts<ProxyWords & { metrics?: string }>()
       const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''

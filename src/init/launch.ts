@@ -3,7 +3,6 @@
 // started by posix_spawn, as everything is here: what child_process starts, libuv waits for, and init waits for all.
 
 import { closeSync, readFileSync, statSync, unlinkSync } from 'node:fs'
-import { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Event } from '../proxy/event.ts'
@@ -18,6 +17,7 @@ import { LaunchError } from './error.ts'
 import { checkReachable } from './reach.ts'
 import { STEP_NAMES } from './steps.ts'
 import type { Step } from './steps.ts'
+import { readLines } from './lines.ts'
 import type { ProxyOptions } from './options.ts'
 import { bindSocket } from './sockets.ts'
 
@@ -161,7 +161,7 @@ export async function launchProxy(
     }
     pid = started.pid
     stdin = input.write
-    void watch(started.pid, listenTo(output.read, started.pid))
+    void watch(started.pid, readLines(output.read, started.pid, hear))
   }
 
   async function watch(from: number, heard: Promise<void>): Promise<void> {
@@ -172,23 +172,12 @@ export async function launchProxy(
     else again('code' in ending ? `ended with code ${exitCode(ending)}` : `was killed by ${signalName(ending.signal)}`)
   }
 
-  /** Resolves when the last line has been read. */
-  function listenTo(fd: number, from: number): Promise<void> {
-    const output = new Socket({ fd, readable: true, writable: false })
-    let rest = ''
-    output.setEncoding('utf8')
-    output.on('error', () => output.destroy()) // its end is what counts, and we wait for that
-    output.on('data', (text: string) => {
-      const lines = (rest + text).split('\n')
-      rest = lines.pop() ?? '' // one that was cut by its writer's death is never judged
-      for (const text of lines) {
-        const event = parseEvent(text)
-        // A proxy that says what ours cannot say is not ours any more.
-        if (event === undefined) send(from, SIGKILL)
-        else tell(event)
-      }
-    })
-    return new Promise((resolve) => output.on('close', resolve))
+  /** A proxy that says what ours cannot say is not ours any more. */
+  function hear(line: string): boolean {
+    const event = parseEvent(line)
+    if (event === undefined) return false
+    tell(event)
+    return true
   }
 
   function tell(event: Event): void {

@@ -2,7 +2,6 @@
 // so that init stays without HTTP, and nothing of it is loaded where nobody asks for token files.
 
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Failure } from '../errors.ts'
 import type { IdentityEvent } from '../identity/event.ts'
@@ -10,6 +9,7 @@ import type { Launch, Said } from '../identity/main.ts'
 import { send, signalName } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Children } from '../os/wait.ts'
+import { readLines } from './lines.ts'
 
 /** A process beside the proxy that init keeps running for as long as there are programs. */
 export interface Companion {
@@ -80,7 +80,7 @@ export async function keepTokens(launch: Launch, surroundings: Surroundings): Pr
     }
     pid = child.pid
     stdin = input.write
-    void watch(child.pid, listenTo(output.read, child.pid), performance.now())
+    void watch(child.pid, readLines(output.read, child.pid, judge), performance.now())
   }
 
   async function watch(from: number, heard: Promise<void>, since: number): Promise<void> {
@@ -92,22 +92,10 @@ export async function keepTokens(launch: Launch, surroundings: Surroundings): Pr
     else restart('code' in ending ? `ended with code ${ending.code}` : `was killed by ${signalName(ending.signal)}`)
   }
 
-  /** Resolves when the last line has been read. */
-  function listenTo(fd: number, from: number): Promise<void> {
-    const output = new Socket({ fd, readable: true, writable: false })
-    let rest = ''
-    output.setEncoding('utf8')
-    output.on('error', () => output.destroy()) // its end is what counts, and we wait for that
-    output.on('data', (text: string) => {
-      const lines = (rest + text).split('\n')
-      rest = lines.pop() ?? '' // one that was cut by its writer's death is never judged
-      for (const text of lines) {
-        const said = parse(text)
-        if (said === undefined) send(from, SIGKILL)
-        else hear(said)
-      }
-    })
-    return new Promise((resolve) => output.on('close', resolve))
+  function judge(line: string): boolean {
+    const said = parse(line)
+    if (said !== undefined) hear(said)
+    return said !== undefined
   }
 
   function hear(said: Said): void {

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'tap'
 import { anatomy } from '../../src/proxy/anatomy.ts'
 import type { Part } from '../../src/proxy/anatomy.ts'
-import { Dice, FORMATS, credential, msgpack, packets, weather } from '../support/credentials.ts'
-import { headerValue } from '../support/speller.ts'
+import { Dice, FORMATS, credential, msgpack, packets, weather } from '../../src/canary/credentials.ts'
+import { headerValue } from '../../src/canary/speller.ts'
 
 const alloc = (n: number): Buffer => Buffer.alloc(n)
 const judge = (value: string | Buffer): ReturnType<typeof anatomy> => anatomy(Buffer.from(value), alloc)

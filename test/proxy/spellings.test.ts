@@ -1,4 +1,4 @@
-// The rule of strip.ts case by case, and every way to write a byte. test/support/speller.ts shares nothing with src/proxy.
+// The rule of strip.ts case by case, and every way to write a byte. src/canary/speller.ts shares nothing with src/proxy.
 
 import { test } from 'tap'
 import {
@@ -12,9 +12,9 @@ import {
   STREAM,
 } from '../../src/proxy/spellings.ts'
 import { Needles, Strip, stripWhole } from '../../src/proxy/strip.ts'
-import { Dice, FORMATS, credential } from '../support/credentials.ts'
-import type { Credential, Known } from '../support/credentials.ts'
-import { FORMS, bases, headerValue, windows } from '../support/speller.ts'
+import { Dice, FORMATS, credential } from '../../src/canary/credentials.ts'
+import type { Credential, Known } from '../../src/canary/credentials.ts'
+import { FORMS, bases, headerValue, windows } from '../../src/canary/speller.ts'
 
 /** An escaped line break or NUL: of the two bytes that a window of long escapes holds, it tells nothing. */
 const BREAK = /&#(?:x0*)?(?:a|d|0|10|13);|(?:\\u00|%|%25|=|\\x)0[0ad]|\\0(?:12|15|00)/i

@@ -78,7 +78,10 @@ test('exchanges at once each have a connection of their own; afterwards they are
   const { length } = flyd.connections
   t.ok(length <= 20)
   await Promise.all(Array.from({ length: 20 }, () => ask(proxy.path, MINT)))
-  t.ok(flyd.connections.length <= 20, 'never more than there are guests at once')
+  const most = flyd.connections.length
+  t.ok(most <= 20, 'never more than there are guests at once')
+  for (let i = 0; i < 5; i++) await ask(proxy.path, MINT)
+  t.equal(flyd.connections.length, most, 'no new connection')
   t.ok(
     flyd.connections.every(({ requests, received }) => requests.map(({ raw }) => raw).join('') === received),
     'and not a byte beside the requests',
