@@ -35,8 +35,9 @@ export function findFactor(pid: number, n: bigint): bigint | undefined {
   for (const piece of memoryOf(pid)) {
     const words = new Uint32Array(piece.buffer, piece.byteOffset, piece.length >> 2)
     for (let at = 0; at + 32 <= words.length; at += 2) {
-      // OpenSSL's primes are odd and have their two highest bits set.
-      if ((words[at]! & 1) === 0 || words[at + 31]! >>> 30 !== 3) continue
+      // OpenSSL's primes are odd and at least the square root of 2, times 2 to the 1023 (FIPS 186-5, A.1.3): one key in
+      // 47 has none with both of its highest bits set.
+      if ((words[at]! & 1) === 0 || words[at + 31]! < 0xb504f333) continue
       let random = true
       for (let i = 1; random && i < 32; i += 2) random = words[at + i]! > 0xffff // no pointer, no small integer
       if (!random) continue
