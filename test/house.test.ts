@@ -105,6 +105,7 @@ const RULES: Record<string, [rule: Rule, broken: Record<string, string>]> = {
       'src/proxy/g.ts': `import { createRequire } from 'node:module'`,
       'src/proxy/h.ts': `import * as fs from 'fs'`,
       'src/proxy/i.ts': `import { a } from './sub/../../cli/log.ts'`,
+      'src/proxy/j.ts': `import { executable } from '../os/self.ts'`,
     },
   ],
   'outside src/proxy nothing takes from it but its event types, as types': [
@@ -137,6 +138,13 @@ const RULES: Record<string, [rule: Rule, broken: Record<string, string>]> = {
   'the compiler is never silenced, and the linter for one line and by the name of a rule': [
     noMatchInText(/@ts-(?:ignore|nocheck|expect-error)|(?:ox|es)lint-disable(?!-next-line [a-z]+\/[a-z-]+(?: --|\n))/g),
     { 'src/a.ts': '// @ts-ignore', 'src/b.ts': '/* oxlint-disable */', 'src/c.ts': '// oxlint-disable-next-line' },
+  ],
+  'only src/os/self.ts knows where the program lies': [
+    (files) =>
+      noMatch(/\bimport\.meta\b|\b__(?:file|dir)name\b/g)(
+        new Map([...files].filter(([path]) => path !== 'src/os/self.ts')),
+      ),
+    { 'src/init/a.ts': `new URL('../proxy/main.ts', import.meta.url)`, 'src/proxy/b.ts': 'read(__dirname)' },
   ],
   'no console': [
     noMatch(/\bconsole\s*[.[]/g),

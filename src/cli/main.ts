@@ -1,7 +1,7 @@
 // The command line: finds the command, loads it and nothing else, and turns how it ended into an exit code.
 
-import { readFileSync } from 'node:fs'
 import { Failure, UsageError } from '../errors.ts'
+import { version } from '../os/self.ts'
 import { shown } from './printable.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -93,12 +93,6 @@ const SOURCES: ReadonlySet<string> = new Set(['DOTFLY_MACAROON_FILE', 'DOTFLY_MA
 function print(text: string): 0 {
   process.stdout.write(text)
   return 0
-}
-
-function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version)
-  throw new Failure('package.json names no version')
 }
 
 function tolerateClosed(error: NodeJS.ErrnoException): void {

@@ -2,10 +2,10 @@
 
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Failure, UsageError } from '../errors.ts'
 import { loadMacaroon } from '../init/credential.ts'
 import { LaunchError } from '../init/error.ts'
+import { executable } from '../os/self.ts'
 import { readArguments } from './arguments.ts'
 import type { Environment } from './main.ts'
 
@@ -25,9 +25,6 @@ Example: does a log hold this Machine's macaroon?
     dotfly strip --macaroon-file /run/macaroon < app.log > /dev/null
 `
 
-const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
-const FILTER = fileURLToPath(new URL(`../proxy/filter${extension}`, import.meta.url))
-
 export async function strip(words: readonly string[], env: Environment): Promise<number> {
   const file = readArguments(
     'strip',
@@ -45,7 +42,8 @@ export async function strip(words: readonly string[], env: Environment): Promise
 
 async function filter(file: string): Promise<number> {
   const page = load(file)
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', FILTER], {
+  const self = executable('filter')
+  const child = spawn(self.file, self.args(['--disable-warning=ExperimentalWarning'], []), {
     env: {},
     stdio: ['inherit', 'inherit', 'inherit', page],
   })

@@ -3,11 +3,10 @@
 // started by posix_spawn, as everything is here: what child_process starts, libuv waits for, and init waits for all.
 
 import { closeSync, readFileSync, statSync, unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
+import { executable } from '../os/self.ts'
 import { signalName, send } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Rights } from '../os/spawn.ts'
@@ -28,9 +27,7 @@ const BACK_OFF_MIN = 50 // ms
 const BACK_OFF_MAX = 5_000
 const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument has at most 128 KiB
 
-const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
-const ENTRY = fileURLToPath(new URL(`../proxy/main${extension}`, import.meta.url))
-const SOURCE = dirname(dirname(ENTRY))
+const self = executable('proxy')
 
 /** The running proxy. */
 export interface Proxy {
@@ -90,7 +87,7 @@ export async function launchProxy(
   const ours = options.sockets.map(({ path }) => path)
   if ('path' in flyd && ours.includes(flyd.path)) throw new LaunchError(`flyd is ${flyd.path}, which is our own socket`)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
-  if (rights !== undefined) checkReachable(rights, [SOURCE, process.execPath], 'path' in flyd ? flyd.path : undefined)
+  if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
   const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
   const sockets: number[] = []
   const release = (): void => {
@@ -121,7 +118,7 @@ export async function launchProxy(
     })),
     keeps: LEFT_TO_THE_PROXY.filter((name) => !steps.has(name)),
   })
-  const argv = ['dotfly', ...flags(steps), ENTRY, line]
+  const argv = ['dotfly', ...self.args(flags(steps), [line])]
 
   let pid = -1
   let stdin = -1 // our end; closing it tells the proxy that we are gone
@@ -141,7 +138,7 @@ export async function launchProxy(
     const output = pipe()
     const { hard } = getLimit('memlock')
     const started = spawn({
-      file: process.execPath,
+      file: self.file,
       argv,
       env: [],
       files: [input.read, output.write, 2, page, ...sockets],
@@ -228,13 +225,14 @@ const LEFT_TO_THE_PROXY: readonly Step[] = ['dumpable', 'new-privileges']
 
 /** What the trusted process may do, on one screen. The permission model is a second wall, not the first. */
 function flags(steps: ReadonlySet<Step>): string[] {
+  const readable = self.readable.map((path) => `--allow-fs-read=${path}`)
   return [
     '--disable-warning=ExperimentalWarning',
     '--disable-warning=PERM0003', // it warns of --allow-ffi, which is what reaches the secret page
     '--disable-sigusr1', // or the inspector opens for whoever signals it before main.ts has a handler
     '--disable-proto=throw',
     '--disallow-code-generation-from-strings',
-    ...(steps.has('permission') ? ['--permission', '--allow-net', '--allow-ffi', `--allow-fs-read=${SOURCE}`] : []),
+    ...(steps.has('permission') ? ['--permission', '--allow-net', '--allow-ffi', ...readable] : []),
   ]
 }
 

@@ -2,10 +2,10 @@
 // so that init stays without HTTP, and nothing of it is loaded where nobody asks for token files.
 
 import { closeSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Failure } from '../errors.ts'
 import type { IdentityEvent } from '../identity/event.ts'
 import type { Launch, Said } from '../identity/main.ts'
+import { executable } from '../os/self.ts'
 import { send, signalName } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Children } from '../os/wait.ts'
@@ -35,8 +35,7 @@ const BACK_OFF_MIN = 50 // ms
 const BACK_OFF_MAX = 5_000
 const STEADY = 10_000 // ms after which an end is a new story, not the same mistake again
 
-const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
-const ENTRY = fileURLToPath(new URL(`../identity/main${extension}`, import.meta.url))
+const self = executable('identity')
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--disable-proto=throw']
 
 /** Resolves when the entrypoint may start: the files are there, or it is not to wait for them any longer. Throws a
@@ -64,8 +63,8 @@ export async function keepTokens(launch: Launch, surroundings: Surroundings): Pr
       wait: { ...wait, otherwise: 'continue' },
     }
     const child = spawn({
-      file: process.execPath,
-      argv: ['dotfly', ...FLAGS, ENTRY, JSON.stringify(started ? again : launch)],
+      file: self.file,
+      argv: ['dotfly', ...self.args(FLAGS, [JSON.stringify(started ? again : launch)])],
       // Neither NODE_OPTIONS nor a proxy's address: what it needs it is told.
       env: [],
       files: [input.read, output.write, 2],

@@ -3,8 +3,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import type { IssuerOptions } from '../issuer/options.ts'
+import { executable } from '../os/self.ts'
 import { record } from './json.ts'
 
 export interface IssuerProcess {
@@ -14,11 +14,9 @@ export interface IssuerProcess {
 }
 
 export async function spawnIssuer(options: IssuerOptions): Promise<IssuerProcess> {
-  const source = new URL('../issuer/main.ts', import.meta.url)
-  // What npm gets is compiled: there it lies beside us as .js.
-  const main = fileURLToPath(source).replace(/\.ts$/, import.meta.url.endsWith('.ts') ? '.ts' : '.js')
+  const self = executable('issuer')
   // No environment: whatever the caller has in it is not for the process that holds the keys.
-  const child = spawn(process.execPath, [main], { stdio: ['pipe', 'pipe', 'inherit'], env: {} })
+  const child = spawn(self.file, self.args([], []), { stdio: ['pipe', 'pipe', 'inherit'], env: {} })
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
   // A child that is gone shows in `ended`; writing to it then is no error of ours.
   child.stdin.on('error', () => undefined)

@@ -1,0 +1,50 @@
+// The one place that knows where this program lies and how it starts another part of itself: from the source tree, from
+// compiled JavaScript, or from one file in which a whole part is bundled.
+
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, the issuer. */
+export type Part = 'proxy' | 'filter' | 'identity' | 'issuer'
+
+export interface Executable {
+  /** What exec(2) is given. */
+  readonly file: string
+  /** Its arguments after the name: flags for Node, then the words that the part itself finds behind its own name. */
+  args(flags: readonly string[], words: readonly string[]): string[]
+  /** Files and directories that whoever runs it must be able to read, `file` apart; absolute. */
+  readonly readable: readonly string[]
+}
+
+const SOURCE: Record<Part, string> = {
+  proxy: 'proxy/main',
+  filter: 'proxy/filter',
+  identity: 'identity/main',
+  issuer: 'issuer/main',
+}
+
+// In a tree, source or compiled, this file is src/os/self; what it is bundled into has the bundled parts beside it.
+const [, top, extension = '.js'] = /^(.*\/src\/)os\/self(\.[jt]s)$/.exec(import.meta.url) ?? []
+
+/** How to start a part. */
+export function executable(part: Part): Executable {
+  const entry = fileURLToPath(
+    top === undefined ? new URL(`${part}.js`, import.meta.url) : `${top}${SOURCE[part]}${extension}`,
+  )
+  return {
+    file: process.execPath,
+    args: (flags, words) => [...flags, entry, ...words],
+    readable: [top === undefined ? entry : fileURLToPath(top)],
+  }
+}
+
+/** Of the package that this program came in. Throws where there is none. */
+export function version(): string {
+  // What is compiled or bundled lies a directory below its package.
+  const file = ['package.json', '../package.json', '../../package.json']
+    .map((path) => new URL(path, top ?? import.meta.url))
+    .find((path) => existsSync(path))
+  const manifest: unknown = file === undefined ? undefined : JSON.parse(readFileSync(file, 'utf8'))
+  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version)
+  throw new Error('package.json names no version')
+}
