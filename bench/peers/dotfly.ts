@@ -1,0 +1,31 @@
+// dotfly itself, as users run it: `dotfly proxy`, its supervisor and its trusted process both counted. It logs warnings
+// only, as no peer writes an access log here.
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { start } from '../support/process.ts'
+import type { Peer, Task } from './peer.ts'
+
+const HERE = join(import.meta.dirname, '../..')
+
+/** Of this checkout, or of another: what was built where it was built. */
+export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
+  const built = join(root, 'dist/bin/dotfly.js')
+  const entry = existsSync(built) ? built : join(root, 'bin/dotfly.ts')
+  const other = root === HERE ? '' : ` at ${root}`
+  return {
+    name: root === HERE ? (log === 'warn' ? 'dotfly' : 'dotfly-logging') : 'other',
+    title: `dotfly${other}${log === 'warn' ? '' : ', every exchange logged'}`,
+    strips: { headers: true, body: true },
+    missing: () => (existsSync(entry) ? undefined : `there is no dotfly${other}`),
+    version: () =>
+      `${(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version}, ${entry === built ? 'built' : 'from source'}`,
+    start: ({ directory, socket, port, credential }: Task) => {
+      const file = join(directory, 'macaroon')
+      writeFileSync(file, credential, { mode: 0o600 })
+      const words = ['proxy', '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
+      words.push('--macaroon-file', file, '--log-level', log)
+      return start(process.execPath, ['--disable-warning=ExperimentalWarning', entry, ...words], socket, {})
+    },
+  }
+}

@@ -1,0 +1,120 @@
+// Processes that are measured: started, waited for, looked at through /proc, ended.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+
+export interface Running {
+  readonly pid: number
+  /** It and all that it has started. */
+  pids(): number[]
+  stop(): Promise<void>
+}
+
+/** Ended in any case, however this process ends. */
+const alive = new Set<number>()
+process.on('exit', () => {
+  for (const pid of alive) kill(pid, 'SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+
+/** Starts a program; resolves when something accepts at `address`: a path or `127.0.0.1:port`. */
+export async function start(
+  command: string,
+  args: readonly string[],
+  address: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Running> {
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env })
+  let said = ''
+  child.stderr.on('data', (bytes: Buffer) => (said = `${said}${bytes.toString()}`.slice(-2000)))
+  const ended = once(child, 'close')
+  ended.catch(() => undefined)
+  const { pid } = child
+  if (pid === undefined) throw new Error(`${command} cannot be started`)
+  alive.add(pid)
+  let family = [pid]
+  const over = (): boolean => child.exitCode !== null || child.signalCode !== null
+  async function stop(): Promise<void> {
+    family = over() ? [] : treeOf(child.pid ?? 0)
+    for (const one of family) alive.add(one)
+    if (!over()) child.kill('SIGTERM')
+    const late = setTimeout(() => family.forEach((one) => kill(one, 'SIGKILL')), 15_000)
+    await ended
+    clearTimeout(late)
+    for (const one of [pid ?? 0, ...family]) alive.delete(one)
+  }
+  for (let tries = 0; !(await accepts(address)); tries++) {
+    if (over() || tries > 500) {
+      await stop()
+      throw new Error(`${command} does not listen at ${address}: ${said}`)
+    }
+    await pause(20)
+  }
+  return { pid, pids: () => treeOf(pid), stop }
+}
+
+export const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
+
+function accepts(address: string): Promise<boolean> {
+  const [host = '', port = ''] = address.split(':')
+  const socket = connect(address.startsWith('/') ? { path: address } : { host, port: Number(port) })
+  return new Promise((resolve) => {
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.on('error', () => resolve(false))
+  })
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it ended by itself
+  }
+}
+
+const numbered = (directory: string): number[] =>
+  readdirSync(directory)
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map(Number)
+
+export function treeOf(root: number): number[] {
+  const parents = numbered('/proc').map((pid) => [pid, parentOf(pid)] as const)
+  const found = [root]
+  for (const parent of found) found.push(...parents.filter(([, of]) => of === parent).map(([pid]) => pid))
+  return found
+}
+
+function parentOf(pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ')[1])
+  } catch {
+    return -1 // it ended while we looked
+  }
+}
+
+/** CPU time of the processes so far, ns, all their threads: /proc/PID/stat counts in steps of 10 ms, schedstat does not. */
+export function cpuOf(pids: readonly number[]): number {
+  let sum = 0
+  for (const pid of pids) {
+    for (const thread of numbered(`/proc/${pid}/task`)) {
+      try {
+        sum += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0])
+      } catch {
+        // a thread that ended while we looked
+      }
+    }
+  }
+  return sum
+}
+
+/** What the whole machine has worked since it was started, ns. */
+export function machineCpu(): number {
+  const [, user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] =
+    readFileSync('/proc/stat', 'latin1').split('\n')[0]?.split(/ +/).map(Number) ?? []
+  return (user + nice + system + irq + softirq) * 1e7
+}

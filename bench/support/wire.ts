@@ -1,0 +1,131 @@
+// support/wire.c, from here.
+
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { once } from 'node:events'
+
+const run = promisify(execFile)
+
+export interface Load {
+  requests: number
+  seconds: number
+  /** µs */
+  p50: number
+  p99: number
+  p999: number
+  max: number
+  /** CPU time that the clients took themselves, ns. */
+  cpu: number
+}
+
+export interface Read {
+  bytes: number
+  seconds: number
+  first: number
+  cpu: number
+}
+
+export const installed = (command: string, flag = '--version'): boolean => {
+  try {
+    execFileSync(command, [flag], { stdio: 'ignore' })
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT'
+  }
+}
+
+/** Compiles one C file of ours. */
+export function compile(directory: string, source: string): string {
+  const output = join(directory, source.replace(/^.*\/|\.c$/g, ''))
+  execFileSync('cc', ['-O2', '-o', output, join(import.meta.dirname, '..', source)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  return output
+}
+
+/** The request of all benchmarks: what an AWS SDK's curl asks for. `path` matters to the origin of wire.c alone. */
+export function request(path: string, headers = 0): string {
+  const body = '{"aud":"sts.amazonaws.com"}'
+  const more = Array.from({ length: headers }, (_, i) => `X-Ask-${i}: of about the size that headers have\r\n`).join('')
+  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n${more}Content-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n${body}`
+}
+
+export class Wire {
+  readonly #program: string
+  readonly #directory: string
+  #files = new Map<string, string>()
+
+  constructor(directory: string) {
+    this.#directory = directory
+    this.#program = compile(directory, 'support/wire.c')
+  }
+
+  async load(
+    socket: string,
+    ask: string,
+    connections: number,
+    { seconds = 0, requests = 0 }: { seconds?: number; requests?: number },
+  ): Promise<Load> {
+    return (await this.#run('load', socket, this.#file(ask), connections, seconds, requests)) as Load
+  }
+
+  async read(socket: string, ask: string): Promise<Read> {
+    return (await this.#run('read', socket, this.#file(ask))) as Read
+  }
+
+  /** Idle connections, each after one request; `release` closes them, and throws where one was lost. */
+  async hold(socket: string, ask: string, connections: number): Promise<{ release(): Promise<void> }> {
+    const limit = connections + 100
+    const child = spawn(
+      'prlimit',
+      [`--nofile=${limit}:${limit}`, this.#program, 'hold', socket, this.#file(ask), String(connections)],
+      { stdio: ['pipe', 'pipe', 'inherit'] },
+    )
+    const ended = once(child, 'close')
+    const [said] = await Promise.race([once(child.stdout, 'data'), ended])
+    if (!String(said).startsWith('{')) throw new Error('the idle connections could not be made')
+    return {
+      async release() {
+        child.stdin.end()
+        const [code] = await ended
+        if (code !== 0) throw new Error('an idle connection was closed')
+      },
+    }
+  }
+
+  /** The origin of large answers and of many headers. */
+  async origin(): Promise<{ port: number; pid: number; stop(): Promise<void> }> {
+    const child = spawn(this.#program, ['origin'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(child, 'close')
+    const [line] = await once(child.stdout, 'data')
+    const end = (): boolean => child.kill()
+    process.once('exit', end)
+    const { port } = JSON.parse(String(line)) as { port: number }
+    return {
+      port,
+      pid: child.pid ?? 0,
+      async stop() {
+        end()
+        await ended
+        process.off('exit', end)
+      },
+    }
+  }
+
+  #file(ask: string): string {
+    let file = this.#files.get(ask)
+    if (file === undefined) {
+      file = join(this.#directory, `request-${this.#files.size}`)
+      writeFileSync(file, ask)
+      this.#files.set(ask, file)
+    }
+    return file
+  }
+
+  async #run(...args: (string | number)[]): Promise<unknown> {
+    const { stdout } = await run(this.#program, args.map(String), { timeout: 600_000 })
+    return JSON.parse(stdout)
+  }
+}
