@@ -21,11 +21,10 @@ import type { Variables } from './entrypoint.ts'
 import { LaunchError } from './error.ts'
 import { harden } from './harden.ts'
 import { launchProxy } from './launch.ts'
-import type { Proxy } from './launch.ts'
 import type { Log } from './log.ts'
 import type { ProxyOptions } from './options.ts'
 import type { Step } from './steps.ts'
-import type { Companion } from './tokens.ts'
+import type { Supervised } from './supervise.ts'
 
 export type OnExit = 'exit' | 'poweroff' | 'reboot'
 
@@ -66,7 +65,7 @@ export interface Prepared {
   /** These join the entrypoint's environment. */
   readonly variables: Variables
   /** Ended when all programs have. */
-  readonly companion?: Companion
+  readonly companion?: Supervised
 }
 
 const HUP = 1
@@ -118,8 +117,8 @@ class Machine {
   readonly #options: InitOptions
   readonly #log: Log
   readonly #children: Children
-  #proxy: Proxy | undefined
-  #companion: Companion | undefined
+  #proxy: Supervised | undefined
+  #companion: Supervised | undefined
   #main = 0 // the entrypoint's pid, 0 before and after
   #early: number[] = [] // signals that came before it
   readonly #unwanted = new AbortController() // it was asked to end before it was there

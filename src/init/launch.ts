@@ -1,41 +1,29 @@
 // Starts the trusted process and keeps it running. The rights it gets are the launch line below and nothing else:
-// an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way. It is
-// started by posix_spawn, as everything is here: what child_process starts, libuv waits for, and init waits for all.
+// an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way.
 
 import { closeSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
 import { executable } from '../os/self.ts'
-import { signalName, send } from '../os/signals.ts'
-import { pipe, spawn } from '../os/spawn.ts'
 import type { Rights } from '../os/spawn.ts'
-import { Children, exitCode } from '../os/wait.ts'
+import { Children } from '../os/wait.ts'
 import { loadMacaroon } from './credential.ts'
 import { LaunchError } from './error.ts'
 import { checkReachable } from './reach.ts'
 import { STEP_NAMES } from './steps.ts'
 import type { Step } from './steps.ts'
-import { readLines } from './lines.ts'
 import type { ProxyOptions } from './options.ts'
 import { bindSocket } from './sockets.ts'
+import { supervise } from './supervise.ts'
+import type { Supervised } from './supervise.ts'
 
 const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
-const BACK_OFF_MIN = 50 // ms
-const BACK_OFF_MAX = 5_000
 const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument has at most 128 KiB
 
 const self = executable('proxy')
-
-/** The running proxy. */
-export interface Proxy {
-  /** Of the trusted process as it is now; another one after a restart. */
-  readonly pid: number
-  /** Drains it and ends it, removes the sockets. */
-  stop(): Promise<void>
-}
 
 /** What only init has to say about the proxy. */
 export interface Surroundings {
@@ -50,9 +38,9 @@ export interface Surroundings {
  * without one. Its two groups differ, so that no process can pass for it: see src/os/spawn.ts. */
 const PROXY_RIGHTS: Rights = { uid: 65532, gid: 65532, effectiveGid: 65533, groups: [] }
 
-/** Binds the sockets, loads the macaroon, starts the trusted process and, whenever it dies, starts it again with
- * back-off and jitter. Resolves when it listens. Throws a LaunchError for a mistake in the options. */
-export async function superviseProxy(options: ProxyOptions, report: (event: Event) => void): Promise<Proxy> {
+/** Binds the sockets, loads the macaroon, starts the trusted process and, whenever it dies, starts it again. Stopping
+ * drains it and removes the sockets. Resolves when it listens. Throws a LaunchError for a mistake in the options. */
+export async function superviseProxy(options: ProxyOptions, report: (event: Event) => void): Promise<Supervised> {
   // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
   const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
   const children = new Children()
@@ -81,7 +69,7 @@ export async function launchProxy(
   options: ProxyOptions,
   report: (event: Event) => void,
   surroundings: Surroundings,
-): Promise<Proxy & { ready: Promise<void> }> {
+): Promise<Supervised & { ready: Promise<void> }> {
   const { children, steps } = surroundings
   const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
   const ours = options.sockets.map(({ path }) => path)
@@ -120,62 +108,11 @@ export async function launchProxy(
   })
   const argv = ['dotfly', ...self.args(flags(steps), [line])]
 
-  let pid = -1
-  let stdin = -1 // our end; closing it tells the proxy that we are gone
-  let stopping = false
-  let pause = BACK_OFF_MIN
-  let waiting: NodeJS.Timeout | undefined
   const { promise: ready, resolve: listens, reject: fails } = Promise.withResolvers<void>()
-  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
   ready.catch(() => undefined) // whoever awaits it is told; nobody has to
   let listened = false // ever
   let toListen = 0 // sockets of this start
   const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
-
-  function start(): void {
-    toListen = sockets.length
-    const input = pipe()
-    const output = pipe()
-    const { hard } = getLimit('memlock')
-    const started = spawn({
-      file: self.file,
-      argv,
-      env: [],
-      files: [input.read, output.write, 2, page, ...sockets],
-      ...(rights === undefined ? {} : { rights }),
-      limits: {
-        memlock: { soft: hard, hard }, // secret memory counts as locked
-        ...(steps.has('core') ? { core: { soft: 0n, hard: getLimit('core').hard } } : {}),
-      },
-    })
-    closeSync(input.read)
-    closeSync(output.write)
-    if ('refused' in started) {
-      closeSync(input.write)
-      closeSync(output.read)
-      again(`cannot be started (${started.refused})`)
-      return
-    }
-    pid = started.pid
-    stdin = input.write
-    void watch(started.pid, readLines(output.read, started.pid, hear))
-  }
-
-  async function watch(from: number, heard: Promise<void>): Promise<void> {
-    const [ending] = await Promise.all([children.ending(from), heard])
-    closeSync(stdin)
-    pid = -1
-    if (stopping) end()
-    else again('code' in ending ? `ended with code ${exitCode(ending)}` : `was killed by ${signalName(ending.signal)}`)
-  }
-
-  /** A proxy that says what ours cannot say is not ours any more. */
-  function hear(line: string): boolean {
-    const event = parseEvent(line)
-    if (event === undefined) return false
-    tell(event)
-    return true
-  }
 
   function tell(event: Event): void {
     if (event.kind === 'listening' && --toListen === 0) {
@@ -186,40 +123,50 @@ export async function launchProxy(
     report(event)
   }
 
-  function again(why: string): void {
-    if (!listened) fails(new LaunchError(`the proxy process ${why} at once: it says why above`))
-    // What has served is started again at once, or nearly; what cannot even start, ever more slowly.
-    pause = toListen === 0 ? BACK_OFF_MIN : Math.min(pause * 2, BACK_OFF_MAX)
-    const wait = pause * (0.5 + Math.random())
-    waiting = setTimeout(start, wait)
-    surroundings.restarting(why, wait)
-  }
-
-  async function stop(): Promise<void> {
-    if (stopping) return ended
-    stopping = true
-    clearTimeout(waiting)
-    clearTimeout(late)
-    if (pid > 0) send(pid, SIGTERM)
-    else end()
-    const last = setTimeout(() => pid > 0 && send(pid, SIGKILL), STOP_LIMIT)
-    await ended
-    clearTimeout(last)
-    release()
-  }
-
-  start()
+  const trusted = supervise({
+    children,
+    command() {
+      toListen = sockets.length
+      const { hard } = getLimit('memlock')
+      return {
+        file: self.file,
+        argv,
+        env: [],
+        ...(rights === undefined ? {} : { rights }),
+        limits: {
+          memlock: { soft: hard, hard }, // secret memory counts as locked
+          ...(steps.has('core') ? { core: { soft: 0n, hard: getLimit('core').hard } } : {}),
+        },
+      }
+    },
+    files: [page, ...sockets],
+    hear(line) {
+      const event = parseEvent(line)
+      if (event !== undefined) tell(event)
+      return event !== undefined
+    },
+    served: () => toListen === 0,
+    restarting(why, pause) {
+      if (!listened) fails(new LaunchError(`the proxy process ${why} at once: it says why above`))
+      surroundings.restarting(why, pause)
+    },
+    patience: STOP_LIMIT,
+  })
+  let over: Promise<void> | undefined
   return {
     get pid() {
-      return pid
+      return trusted.pid
     },
     ready,
-    stop,
+    stop: () =>
+      (over ??= (async () => {
+        clearTimeout(late)
+        await trusted.stop()
+        release()
+      })()),
   }
 }
 
-const SIGKILL = 9
-const SIGTERM = 15
 /** Steps that a process can only take for itself. */
 const LEFT_TO_THE_PROXY: readonly Step[] = ['dumpable', 'new-privileges']
 

@@ -1,0 +1,105 @@
+// One process that is kept running: started with a pipe each way, started again with back-off and jitter whenever it
+// ends, ended in order. It is started by posix_spawn, as everything is here: what child_process starts, libuv waits
+// for, and init waits for all.
+
+import { closeSync } from 'node:fs'
+import { signalName, send } from '../os/signals.ts'
+import { pipe, spawn } from '../os/spawn.ts'
+import type { Command } from '../os/spawn.ts'
+import { exitCode } from '../os/wait.ts'
+import type { Children } from '../os/wait.ts'
+import { readLines } from './lines.ts'
+
+const SIGKILL = 9
+const SIGTERM = 15
+const BACK_OFF_MIN = 50 // ms
+const BACK_OFF_MAX = 5_000
+
+/** What to keep running, and what becomes of what it says. */
+export interface Work {
+  readonly children: Children
+  /** Asked at every start. Its descriptors 0, 1 and 2 are our pipes and our standard error, `files` follow. */
+  readonly command: () => Omit<Command, 'files'>
+  readonly files?: readonly number[]
+  /** A line of its standard output; false for one that ours cannot say, and then the process is killed. */
+  readonly hear: (line: string) => boolean
+  /** It ended by itself, `ran` ms after its start: whether it had served. What has served is started again at once, or
+   * nearly; what cannot even start, ever more slowly. */
+  readonly served: (ran: number) => boolean
+  /** The same, told when it is known when the next one starts, in ms. */
+  readonly restarting: (why: string, pause: number) => void
+  /** ms between TERM and KILL. */
+  readonly patience: number
+}
+
+export interface Supervised {
+  /** As it is now, another after a restart; -1 while there is none. */
+  readonly pid: number
+  /** Ends it, and starts no other. */
+  stop(): Promise<void>
+}
+
+/** Starts it and keeps it running until it is stopped. */
+export function supervise(work: Work): Supervised {
+  const { children, files = [] } = work
+  let pid = -1
+  let pause = BACK_OFF_MIN
+  let waiting: NodeJS.Timeout | undefined
+  let stopping = false
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+
+  function start(): void {
+    const input = pipe() // the end of it tells the process that we are gone
+    const output = pipe()
+    const started = spawn({ ...work.command(), files: [input.read, output.write, 2, ...files] })
+    closeSync(input.read)
+    closeSync(output.write)
+    if ('refused' in started) {
+      closeSync(input.write)
+      closeSync(output.read)
+      again(`cannot be started (${started.refused})`, 0)
+      return
+    }
+    pid = started.pid
+    void watch(pid, input.write, readLines(output.read, pid, work.hear))
+  }
+
+  async function watch(from: number, stdin: number, heard: Promise<void>): Promise<void> {
+    const since = performance.now()
+    const [ending] = await Promise.all([children.ending(from), heard])
+    closeSync(stdin)
+    pid = -1
+    if (stopping) end()
+    else
+      again(
+        'code' in ending ? `ended with code ${exitCode(ending)}` : `was killed by ${signalName(ending.signal)}`,
+        performance.now() - since,
+      )
+  }
+
+  function again(why: string, ran: number): void {
+    pause = work.served(ran) ? BACK_OFF_MIN : Math.min(pause * 2, BACK_OFF_MAX)
+    const wait = pause * (0.5 + Math.random())
+    waiting = setTimeout(start, wait)
+    work.restarting(why, wait)
+  }
+
+  async function stop(): Promise<void> {
+    if (stopping) return ended
+    stopping = true
+    clearTimeout(waiting)
+    if (pid > 0) send(pid, SIGTERM)
+    else end()
+    const last = setTimeout(() => pid > 0 && send(pid, SIGKILL), work.patience)
+    await ended
+    clearTimeout(last)
+  }
+
+  start()
+  return {
+    get pid() {
+      return pid
+    },
+    stop,
+  }
+}
