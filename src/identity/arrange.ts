@@ -12,7 +12,6 @@ import type { IdentityOptions } from './options.ts'
 const CLOUDS: readonly Cloud[] = [aws, gcp, azure, anthropic]
 
 /** All clouds together with the files that were asked for by hand. */
-/** All clouds together with the files that were asked for by hand. */
 export function arrange(env: Variables, options: IdentityOptions): Arrangement {
   const { directory, awsPrincipalTags, owner } = options
   const ground = { directory, awsPrincipalTags, ...(owner === undefined ? {} : { owner }) }

@@ -30,10 +30,16 @@ export function azure(env: Variables, ground: Ground): Arrangement {
   return {
     ...NOTHING,
     env: { ...(kept === undefined ? { [FILE]: file.path } : {}), ...authority },
-    files: [file],
+    files: [{ ...file, refreshAt: REFRESH_AT }],
     notices,
   }
 }
+
+/** Azure's libraries do not read the file each time: WorkloadIdentityCredential of JavaScript shows what it has read for
+ * 5 minutes. So no token may lie in the file when it is older than its life less those 5 minutes: 300 s of 600. A third
+ * of its life is 200 s, 220 s with jitter, and the 80 s that are left are for failures. (Those of Go and Python keep it
+ * for 10 minutes, as they were made for Kubernetes, whose tokens live an hour at least: no schedule mends that.) */
+const REFRESH_AT = 1 / 3
 
 /** Each sovereign cloud has an audience of its own. */
 function audienceAt(host: string | undefined): string {

@@ -12,6 +12,8 @@ export interface TokenFile extends Place {
   readonly audience?: string
   readonly format: 'raw' | 'json'
   readonly awsPrincipalTags?: boolean
+  /** At which part of its life a token is replaced, where that is earlier than for all: its readers keep it themselves. */
+  readonly refreshAt?: number
 }
 
 /** A file that says where the token is, and never changes. */

@@ -180,7 +180,7 @@ class Keeper {
       if (life !== undefined && left > 0) {
         const iat = life.exp - left
         // Wanted all the same: it may be another Machine's, of which this one is a copy.
-        kept.schedule = { ...begin(now, hold(now, { ...life, iat }, this.#world.random)), wanted: true }
+        kept.schedule = { ...begin(now, hold(now, { ...life, iat }, this.#world.random, file.refreshAt)), wanted: true }
         if (!due(kept.schedule, now).remove) return
         kept.schedule = begin(now)
       }
@@ -318,7 +318,7 @@ class Keeper {
     } finally {
       kept.writing = false
     }
-    kept.schedule = renewed(kept.schedule, at, life, random)
+    kept.schedule = renewed(kept.schedule, at, life, random, file.refreshAt)
     kept.first = 'written'
     kept.code = undefined
     this.#report({

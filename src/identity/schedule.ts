@@ -87,8 +87,14 @@ export const asked = (schedule: Schedule): Schedule => ({ ...schedule, asking: t
 export const removed = (schedule: Schedule): Schedule => ({ ...schedule, held: undefined })
 
 /** A token that was asked for `at` is in its file. */
-export const renewed = ({ closedUntil }: Schedule, at: Instant, life: Life, random: Random): Schedule => ({
-  held: hold(at, life, random),
+export const renewed = (
+  { closedUntil }: Schedule,
+  at: Instant,
+  life: Life,
+  random: Random,
+  refreshAt?: number,
+): Schedule => ({
+  held: hold(at, life, random, refreshAt),
   wanted: false,
   notBefore: at.boot,
   closedUntil,
@@ -97,11 +103,11 @@ export const renewed = ({ closedUntil }: Schedule, at: Instant, life: Life, rand
 })
 
 /** By the length of its life and not by `exp`: the wall clock may be wrong by hours, and the token as good as any. */
-export const hold = (at: Instant, { iat, exp }: Life, random: Random): Held => ({
+export const hold = (at: Instant, { iat, exp }: Life, random: Random, refreshAt = REFRESH_AT): Held => ({
   at,
   life: (exp - iat) * 1000,
   iat: iat * 1000,
-  replaceAt: (exp - iat) * 1000 * REFRESH_AT * (1 - JITTER + 2 * JITTER * random()),
+  replaceAt: (exp - iat) * 1000 * refreshAt * (1 - JITTER + 2 * JITTER * random()),
 })
 
 /** There is no new token. `retryAfter`: ms that flyd asked for; `hopeless`: only somebody's hand can change the answer. */

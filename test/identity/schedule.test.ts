@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { test } from 'tap'
 import { readClocks, type Instant } from '../../src/identity/clocks.ts'
+import { azure } from '../../src/identity/azure.ts'
 import {
   asked,
   begin,
@@ -11,6 +12,7 @@ import {
   jump,
   openGate,
   pass,
+  removed,
   renewed,
   type Schedule,
   TICK,
@@ -53,6 +55,66 @@ test('a Machine asks at once, then at two thirds of a token’s life, 10 % earli
       'ask',
     ),
     440,
+  )
+})
+
+/** An hour of a file that is kept, and of a program that reads it at some time and shows what it read for as long as its
+ * SDK keeps that, ms. Returns the least that was left of a token that it showed, ms; Infinity where it never had one. */
+function leastShown(dice: () => number, keeps: number, away: number, refreshAt?: number): number {
+  const outage = { from: dice() * 3_600_000, to: 0 }
+  outage.to = outage.from + dice() * away
+  const read = 60_000 + dice() * 3_400_000
+  let schedule = begin(at(0))
+  let expires = Infinity // of the token in the file
+  let shown = Infinity
+  for (let ms = 0; ms < 3_600_000;) {
+    const { ask, remove, wait } = due(schedule, at(ms))
+    if (remove) [schedule, expires] = [removed(schedule), Infinity]
+    if (ask && ms >= outage.from && ms < outage.to) schedule = failed(asked(schedule), at(ms), dice)
+    else if (ask) {
+      schedule = renewed(asked(schedule), at(ms), life(ms), dice, refreshAt)
+      // iat is a whole second, and so up to one earlier than the request.
+      expires = life(ms).exp * 1000 - T0
+    }
+    const next = ms + wait
+    if (ms <= read && read < next) shown = expires - (read + keeps)
+    ms = next
+  }
+  return shown
+}
+
+/** mulberry32 */
+function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+test('Azure’s libraries keep what they read for 5 minutes, and never show a token that has expired', async (t) => {
+  const FIVE = 300_000
+  const AWAY = 15_000 // ms that flyd is not there, once an hour
+  const [file] = azure(
+    { AZURE_CLIENT_ID: '11111111-2222-4333-8444-555555555555', AZURE_TENANT_ID: 'tenant.example' },
+    { directory: '/.fly', awsPrincipalTags: false },
+  ).files
+  const least = (refreshAt?: number): number => {
+    const dice = seeded(1)
+    return Math.min(...Array.from({ length: 1000 }, () => leastShown(dice, FIVE, AWAY, refreshAt)))
+  }
+  const left = least(file?.refreshAt)
+  t.comment(`${Math.round(left / 1000)} s were left at least`)
+  t.ok(left > 0, `${left} ms`)
+  t.ok(least() < -100_000, 'which at two thirds of its life they would: the test can tell')
+  t.equal(
+    when(
+      renewed(asked(begin(at(0))), at(0), life(0), () => 0.999_999, file?.refreshAt),
+      'ask',
+    ),
+    220,
   )
 })
 

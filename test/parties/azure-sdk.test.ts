@@ -50,6 +50,12 @@ test('@azure/identity: WorkloadIdentityCredential and DefaultAzureCredential', a
       /AADSTS700213: No matching federated identity record found for presented assertion subject 'example:weather-cat:another-1'/,
   })
   t.match(await ask({ exp: 1_700_000_000 }), { message: /AADSTS700024/ })
+  // src/identity/azure.ts refreshes early because of this. What is kept longer must be refreshed earlier.
+  t.match(
+    await ask({}, { task: 'keeps' }),
+    { 0: { token: String }, 295: { token: String }, 305: { token: undefined, message: /AADSTS/ } },
+    'it shows what it has read for 5 minutes, and no longer',
+  )
   t.match(
     await ask({}, { cas: '' }),
     { token: undefined, message: /endpoints_resolution_error/ },
