@@ -180,7 +180,7 @@ test('src/proxy is small enough to read in one sitting', async (t) => {
 test('the check sees the imports that are there', async (t) => {
   const seen = importsOf('src/cli/proxy.ts', tree.get('src/cli/proxy.ts') ?? '').map(({ target }) => target)
   t.ok(seen.includes('src/init/launch.ts'))
-  const all = importsOf('src/cli/main.ts', tree.get('src/cli/main.ts') ?? '').map(({ target }) => target)
+  const all = importsOf('src/cli/commands.ts', tree.get('src/cli/commands.ts') ?? '').map(({ target }) => target)
   t.ok(all.includes('src/cli/token.ts'), 'dynamic ones too')
   t.strictSame(
     importsOf('src/a.ts', `import a, { type B } from './b.ts'\nimport type { C } from "../c.ts"\nimport'./d.ts'`),

@@ -1,16 +1,23 @@
 // The words after a command's name, read by commander and refused in the house's own messages: commander would repeat
 // the whole word, and a word may be a credential that was pasted in the wrong place.
 
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { UsageError } from '../errors.ts'
 import { shown } from './printable.ts'
 
-/** The options that `declare` names, as `read` types them; undefined when help was asked for and has been printed. */
+/** One command: what people read of it, and what it takes. Completion and the manual page are made from both, and
+ * test/cli/words.test.ts holds that they list the same options. */
+export interface Grammar {
+  readonly name: string
+  /** As `--help` prints it. */
+  readonly help: string
+  readonly declare: (command: Command) => Command
+}
+
+/** What `grammar` declares, as `read` types it; undefined when help was asked for and has been printed. */
 export function readArguments<T>(
-  name: string,
-  help: string,
+  { name, help, declare }: Grammar,
   words: readonly string[],
-  declare: (command: Command) => Command,
   read: (command: Command) => T,
 ): T | undefined {
   const command = declare(new Command(name))
@@ -31,6 +38,16 @@ export function readArguments<T>(
 
 /** For an option that may be given several times. */
 export const each = (word: string, before: string[] | undefined): string[] => [...(before ?? []), word]
+
+/** An option whose value is one of `choices`. Whoever reads it refuses the others, in words of its own; this is for
+ * completion. */
+export function choice(flags: string, choices: readonly string[]): Option {
+  const option = new Option(flags)
+  option.argChoices = [...choices]
+  // commander takes every --no-x for the negation of --x.
+  option.negate = false
+  return option
+}
 
 function problem({ code, message }: CommanderError, words: readonly string[]): string {
   if (code === 'commander.optionMissingArgument') {

@@ -5,7 +5,7 @@ import { runCanary } from '../canary/canary.ts'
 import type { CanaryReport } from '../canary/canary.ts'
 import { Failure, UsageError } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
-import { readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 
 const HELP = `Usage: dotfly canary [OPTION…]
 
@@ -27,18 +27,18 @@ Example:
     dotfly canary --quick
 `
 
+export const grammar: Grammar = {
+  name: 'canary',
+  help: HELP,
+  declare: (command) => command.option('--quick').option('--seed <text>').option('--json'),
+}
+
 export async function canary(words: readonly string[]): Promise<number> {
-  const asked = readArguments(
-    'canary',
-    HELP,
-    words,
-    (command) => command.option('--quick').option('--seed <text>').option('--json'),
-    (command) => {
-      const { quick, seed, json } = command.opts<{ quick?: boolean; seed?: string; json?: boolean }>()
-      if (seed === '') throw new UsageError('the seed is empty')
-      return { quick: quick === true, seed: seed ?? randomBytes(6).toString('hex'), json: json === true }
-    },
-  )
+  const asked = readArguments(grammar, words, (command) => {
+    const { quick, seed, json } = command.opts<{ quick?: boolean; seed?: string; json?: boolean }>()
+    if (seed === '') throw new UsageError('the seed is empty')
+    return { quick: quick === true, seed: seed ?? randomBytes(6).toString('hex'), json: json === true }
+  })
   if (asked === undefined) return 0
   const { quick, seed, json } = asked
   const report = await runCanary({ seed, quick, progress: progressLine() }).catch((caught: unknown) => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Failure, reason } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import { openLog } from './log.ts'
 import { printable } from './printable.ts'
 import { askedToEnd } from './signals.ts'
@@ -27,14 +27,14 @@ Example:
     dotfly demo
 `
 
+export const grammar: Grammar = {
+  name: 'demo',
+  help: HELP,
+  declare: (command) => command,
+}
+
 export async function demo(words: readonly string[]): Promise<number> {
-  const asked = readArguments(
-    'demo',
-    HELP,
-    words,
-    (command) => command,
-    () => true,
-  )
+  const asked = readArguments(grammar, words, () => true)
   if (asked === undefined) return 0
   const end = askedToEnd()
   // Only its owner may enter, so nobody else on this computer gets the demo's tokens.

@@ -5,9 +5,9 @@ import { Failure, reason, UsageError } from '../errors.ts'
 import type { Examination } from '../doctor/examine.ts'
 import { explain, isWrong } from '../doctor/finding.ts'
 import { identityOptions, type IdentityWords } from '../identity/options.ts'
-import { each, readArguments } from './arguments.ts'
+import { each, type Grammar, readArguments } from './arguments.ts'
 import { PROBLEM } from './keep.ts'
-import type { Environment } from './main.ts'
+import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
 
@@ -34,6 +34,21 @@ Example:
     dotfly doctor --issuer https://oidc.fly.io/example --trust-policy role.json
 `
 
+export const grammar: Grammar = {
+  name: 'doctor',
+  help: HELP,
+  declare: (command) =>
+    command
+      .option('--socket <path>')
+      .option('--aud <audience>')
+      .option('--issuer <url>')
+      .option('--trust-policy <file>')
+      .option('--token-file <file>', '', each)
+      .option('--token-dir <dir>')
+      .option('--aws-principal-tags')
+      .option('--json'),
+}
+
 interface Words extends IdentityWords {
   socket?: string
   aud?: string
@@ -43,25 +58,10 @@ interface Words extends IdentityWords {
 }
 
 export async function doctor(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(
-    'doctor',
-    HELP,
-    words,
-    (command) =>
-      command
-        .option('--socket <path>')
-        .option('--aud <audience>')
-        .option('--issuer <url>')
-        .option('--trust-policy <file>')
-        .option('--token-file <file>', '', each)
-        .option('--token-dir <dir>')
-        .option('--aws-principal-tags')
-        .option('--json'),
-    (command) => {
-      const typed = command.opts<Words>()
-      return { examination: judge(typed, env), json: typed.json === true }
-    },
-  )
+  const asked = readArguments(grammar, words, (command) => {
+    const typed = command.opts<Words>()
+    return { examination: judge(typed, env), json: typed.json === true }
+  })
   if (asked === undefined) return 0
   const { examine } = await import('../doctor/examine.ts')
   const { hardeningHere } = await hardening()

@@ -1,6 +1,7 @@
 // dotfly init: the Machine's first process.
 
 import { randomBytes } from 'node:crypto'
+import { constants } from 'node:os'
 import { Failure, UsageError } from '../errors.ts'
 import type { TokenFile } from '../identity/cloud.ts'
 import type { IdentityWords } from '../identity/options.ts'
@@ -11,8 +12,8 @@ import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
 import { STEP_NAMES, STEPS, stepsWithout } from '../init/steps.ts'
 import { signalNumber } from '../os/signals.ts'
-import { each, readArguments } from './arguments.ts'
-import type { Environment } from './main.ts'
+import { choice, each, type Grammar, readArguments } from './arguments.ts'
+import type { Environment } from './commands.ts'
 import { shown } from './printable.ts'
 import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 
@@ -77,6 +78,28 @@ Example:
     dotfly init --macaroon-file /run/macaroon --user app -- node server.js
 `
 
+export const grammar: Grammar = {
+  name: 'init',
+  help: HELP,
+  declare: (command) =>
+    declareProxy(command)
+      .option('--macaroon-unlink')
+      .option('--user <user>')
+      .addOption(choice('--kill-signal <signal>', Object.keys(constants.signals)))
+      .option('--kill-timeout <seconds>')
+      .addOption(choice('--on-exit <how>', ON_EXIT))
+      .option('--mount')
+      .option('--config <file>')
+      .option('--token-file <file>', '', each)
+      .option('--token-dir <dir>')
+      .option('--wait-token <time>')
+      .option('--aws-principal-tags')
+      .option('--canary')
+      .addOption(choice('--no-harden <names>', [...STEP_NAMES, 'all'])),
+}
+
+const ON_EXIT = ['exit', 'poweroff', 'reboot'] as const
+
 interface InitWords extends ProxyWords, IdentityWords {
   user?: string
   killSignal?: string
@@ -85,36 +108,14 @@ interface InitWords extends ProxyWords, IdentityWords {
   mount?: true
   config?: string
   macaroonUnlink?: true
-  withoutHarden?: string
+  noHarden?: string
   canary?: true
 }
 
 export async function init(words: readonly string[], env: Environment): Promise<number> {
   const dashes = words.indexOf('--')
   const [before, command] = dashes < 0 ? [words, []] : [words.slice(0, dashes), words.slice(dashes + 1)]
-  // commander takes every --no-x for the negation of --x.
-  const spelled = before.map((word) => word.replace(/^--no-harden(?==|$)/, '--without-harden'))
-  const asked = readArguments(
-    'init',
-    HELP,
-    spelled,
-    (command) =>
-      declareProxy(command)
-        .option('--macaroon-unlink')
-        .option('--user <user>')
-        .option('--kill-signal <signal>')
-        .option('--kill-timeout <seconds>')
-        .option('--on-exit <how>')
-        .option('--mount')
-        .option('--config <file>')
-        .option('--token-file <file>', '', each)
-        .option('--token-dir <dir>')
-        .option('--wait-token <time>')
-        .option('--aws-principal-tags')
-        .option('--canary')
-        .option('--without-harden <names>'),
-    (command) => command.opts<InitWords>(),
-  )
+  const asked = readArguments(grammar, before, (command) => command.opts<InitWords>())
   if (asked === undefined) return 0
   const settings = initSettings(asked, command, env)
   // A mistake in what was typed ends it here, before anything is started.
@@ -234,15 +235,15 @@ function initSettings(words: InitWords, command: readonly string[], env: Environ
   if (!/^[0-9]{1,3}(\.[0-9]{1,3})?$/.test(timeout) || Number(timeout) > 300) {
     throw new UsageError(`kill timeout ${shown(timeout)} is not a number of seconds, at most 300`)
   }
-  const onExit = word(words.onExit, 'DOTFLY_ON_EXIT')
-  if (onExit !== undefined && onExit !== 'exit' && onExit !== 'poweroff' && onExit !== 'reboot') {
-    throw new UsageError(`on exit ${shown(onExit)} is not one of exit, poweroff, reboot`)
-  }
+  const exitWord = word(words.onExit, 'DOTFLY_ON_EXIT')
+  const onExit = ON_EXIT.find((name) => name === exitWord)
+  if (exitWord !== undefined && onExit === undefined)
+    throw new UsageError(`on exit ${shown(exitWord)} is not one of ${ON_EXIT.join(', ')}`)
   const user = word(words.user, 'DOTFLY_USER')
   const config = word(words.config, 'DOTFLY_CONFIG')
   if (command.length === 0 && config === undefined)
     throw new UsageError('there is nothing to run: give a command after --')
-  const without = word(words.withoutHarden, 'DOTFLY_NO_HARDEN')?.split(',') ?? []
+  const without = word(words.noHarden, 'DOTFLY_NO_HARDEN')?.split(',') ?? []
   return {
     proxy,
     command,

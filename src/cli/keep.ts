@@ -5,10 +5,10 @@ import type { Trouble } from '../identity/client.ts'
 import type { IdentityEvent, Notice, NoToken, Problem } from '../identity/event.ts'
 import type { FileTrouble } from '../identity/file.ts'
 import { type IdentityOptions, identityOptions, type IdentityWords } from '../identity/options.ts'
-import { each, readArguments } from './arguments.ts'
-import type { Level } from '../init/log.ts'
+import { choice, each, type Grammar, readArguments } from './arguments.ts'
+import { LEVELS, type Level } from '../init/log.ts'
 import type { Line } from './log.ts'
-import type { Environment } from './main.ts'
+import type { Environment } from './commands.ts'
 import { printable } from './printable.ts'
 import { logLevel } from './settings.ts'
 import { askedToEnd } from './signals.ts'
@@ -31,7 +31,8 @@ replaced whole, in time, and taken away before a token expires in them.
     --aws-principal-tags
                       ask for AWS session tags    DOTFLY_AWS_PRINCIPAL_TAGS=1
     --socket PATH     default /.fly/api                  DOTFLY_SOCKET
-    --log-level LEVEL debug, info, warn, error or silent DOTFLY_LOG_LEVEL
+    --log-level LEVEL
+                      debug, info, warn, error or silent DOTFLY_LOG_LEVEL
     -h, --help        this text
 
 SETTING is one of uid=N, gid=N, mode=0600, format=raw|json. Several files in
@@ -54,6 +55,20 @@ Example: a token for Vault that user 1000 may read
     dotfly keep --token-file /run/app/token,aud=https://vault.example,uid=1000
 `
 
+export const grammar: Grammar = {
+  name: 'keep',
+  help: HELP,
+  declare: (command) =>
+    command
+      .option('--token-file <file>', '', each)
+      .option('--token-dir <dir>')
+      .option('--wait-token <time>')
+      .option('--once')
+      .option('--aws-principal-tags')
+      .option('--socket <path>')
+      .addOption(choice('--log-level <level>', LEVELS)),
+}
+
 interface KeepWords extends IdentityWords {
   once?: true
   socket?: string
@@ -61,29 +76,15 @@ interface KeepWords extends IdentityWords {
 }
 
 export async function keep(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(
-    'keep',
-    HELP,
-    words,
-    (command) =>
-      command
-        .option('--token-file <file>', '', each)
-        .option('--token-dir <dir>')
-        .option('--wait-token <time>')
-        .option('--once')
-        .option('--aws-principal-tags')
-        .option('--socket <path>')
-        .option('--log-level <level>'),
-    (command) => {
-      const typed = command.opts<KeepWords>()
-      const [socket = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
-      return {
-        options: identityOptions(typed, env, socketPath(socket)),
-        once: typed.once === true,
-        level: logLevel(typed.logLevel === undefined ? {} : { logLevel: typed.logLevel }, env),
-      }
-    },
-  )
+  const asked = readArguments(grammar, words, (command) => {
+    const typed = command.opts<KeepWords>()
+    const [socket = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
+    return {
+      options: identityOptions(typed, env, socketPath(socket)),
+      once: typed.once === true,
+      level: logLevel(typed.logLevel === undefined ? {} : { logLevel: typed.logLevel }, env),
+    }
+  })
   return asked === undefined ? 0 : run(asked.options, asked.once, asked.level, env)
 }
 

@@ -1,48 +1,9 @@
 // The command line: finds the command, loads it and nothing else, and turns how it ended into an exit code.
 
 import { Failure, UsageError } from '../errors.ts'
-import { version } from '../os/self.ts'
+import { COMMANDS, type Environment, HELP } from './commands.ts'
 import { shown } from './printable.ts'
-
-export type Environment = Readonly<Record<string, string | undefined>>
-
-/** A command's own words and its environment in, its exit code out. */
-export type Run = (words: readonly string[], env: Environment) => Promise<number>
-
-// Each is loaded when asked for: the proxy must not carry an HTTP client, nor a token request the launcher.
-const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
-  proxy: async () => (await import('./proxy.ts')).proxy,
-  init: async () => (await import('./init.ts')).init,
-  token: async () => (await import('./token.ts')).token,
-  keep: async () => (await import('./keep.ts')).keep,
-  doctor: async () => (await import('./doctor.ts')).doctor,
-  mock: async () => (await import('./mock.ts')).mock,
-  demo: async () => (await import('./demo.ts')).demo,
-  strip: async () => (await import('./strip.ts')).strip,
-  canary: async () => (await import('./canary.ts')).canary,
-}
-
-const HELP = `Usage: dotfly COMMAND [OPTION…]
-
-    dotfly proxy    serve the socket, and never let the macaroon out
-    dotfly init     be the Machine's init: supervise CMD and the proxy
-    dotfly token    print an ID token for this Machine
-    dotfly keep     keep token files fresh
-    dotfly doctor   explain what is wrong with this Machine's set-up
-    dotfly mock     run a mock flyd, issuer and clouds on this computer
-    dotfly demo     mock and proxy together, ready for curl
-    dotfly strip    blank the macaroon in a stream, and say where it was
-    dotfly canary   prove that nothing leaks, against a hostile flyd
-
-    -h, --help       this text; dotfly COMMAND --help explains a command
-    --version        print the version
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 128+N ended by signal N.
-
-Example:
-
-    dotfly token --aud sts.amazonaws.com
-`
+import { version } from './version.ts'
 
 export async function main(argv: readonly string[], env: Environment): Promise<number> {
   // A reader that went away, as in `dotfly token | true`, is not our failure.
@@ -59,7 +20,7 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
 
 async function dispatch(argv: readonly string[], env: Environment): Promise<number> {
   const [first = '--help', ...rest] = argv
-  if (first === '--version') return print(`${version()}\n`)
+  if (first === '--version' || first === '-V') return print(`${version()}\n`)
   const help = first === 'help' || first === '--help' || first === '-h'
   const [name, words] = help ? [rest[0], ['--help']] : [first, rest]
   if (name === undefined) {
@@ -67,14 +28,31 @@ async function dispatch(argv: readonly string[], env: Environment): Promise<numb
     return argv.length === 0 ? 2 : 0
   }
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (load === undefined) {
-    throw new UsageError(
-      `unknown command ${shown(name)}: use one of ${Object.keys(COMMANDS).join(', ')}, or see dotfly --help`,
-    )
-  }
+  if (load === undefined) throw await unknown(name)
   refuseCredentials(env)
-  const run = await load()
+  const { run } = await load()
   return run(words, env)
+}
+
+async function unknown(word: string): Promise<UsageError> {
+  const { Command, CommanderError } = await import('commander')
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined })
+  for (const name of [...Object.keys(COMMANDS), 'help']) program.command(name)
+  let guess
+  try {
+    // An option among the commands is not one of theirs: `dotfly --verison`.
+    program.option('--version').parse([word], { from: 'user' })
+  } catch (caught) {
+    if (!(caught instanceof CommanderError)) throw caught
+    guess = /Did you mean (?:one of )?([a-z-]+)/.exec(caught.message)?.[1]
+    if (word === 'version') guess = '--version'
+  }
+  const what = word.startsWith('-') ? 'option' : 'command'
+  return new UsageError(
+    guess === undefined
+      ? `unknown ${what} ${shown(word)}: use one of ${Object.keys(COMMANDS).join(', ')}, or see dotfly --help`
+      : `unknown ${what} ${shown(word)}, did you mean ${guess}: see dotfly --help`,
+  )
 }
 
 /** The environment of a process is readable to root, inherited by its children and printed by every crash reporter. */

@@ -2,8 +2,8 @@
 
 import { join, resolve } from 'node:path'
 import { Failure, reason, UsageError } from '../errors.ts'
-import { readArguments } from './arguments.ts'
-import type { Environment } from './main.ts'
+import { type Grammar, readArguments } from './arguments.ts'
+import type { Environment } from './commands.ts'
 import { printable } from './printable.ts'
 import { askedToEnd } from './signals.ts'
 
@@ -29,20 +29,20 @@ Example:
     dotfly mock --dir /tmp/fly
 `
 
+export const grammar: Grammar = {
+  name: 'mock',
+  help: HELP,
+  declare: (command) => command.option('--dir <dir>').option('--parties <file>'),
+}
+
 export async function mock(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(
-    'mock',
-    HELP,
-    words,
-    (command) => command.option('--dir <dir>').option('--parties <file>'),
-    (command) => {
-      const typed = command.opts<{ dir?: string; parties?: string }>()
-      const word = typed.dir ?? env['DOTFLY_DIR'] ?? ''
-      if (word === '') throw new UsageError('no directory: name one with --dir')
-      const file = typed.parties ?? env['DOTFLY_PARTIES'] ?? ''
-      return { dir: resolve(word), parties: file === '' ? {} : { file } }
-    },
-  )
+  const asked = readArguments(grammar, words, (command) => {
+    const typed = command.opts<{ dir?: string; parties?: string }>()
+    const word = typed.dir ?? env['DOTFLY_DIR'] ?? ''
+    if (word === '') throw new UsageError('no directory: name one with --dir')
+    const file = typed.parties ?? env['DOTFLY_PARTIES'] ?? ''
+    return { dir: resolve(word), parties: file === '' ? {} : { file } }
+  })
   if (asked === undefined) return 0
   const { dir, parties } = asked
   const { startMock } = await import('../mock/start.ts')

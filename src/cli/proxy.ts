@@ -3,10 +3,10 @@
 import { Failure } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
 import { openLog } from './log.ts'
-import type { Environment } from './main.ts'
+import type { Environment } from './commands.ts'
 import type { Metrics } from './metrics.ts'
 import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 import { askedToEnd } from './signals.ts'
@@ -26,14 +26,14 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
     --macaroon-file FILE      read the macaroon here     DOTFLY_MACAROON_FILE
     --macaroon-fd N           or from this descriptor    DOTFLY_MACAROON_FD
                               or else from $CREDENTIALS_DIRECTORY/macaroon
-    --app NAME                this Machine's app         DOTFLY_APP
-                              default $FLY_APP_NAME
-    --machine ID              this Machine               DOTFLY_MACHINE
-                              default $FLY_MACHINE_ID
+    --app NAME                this Machine's app; default $FLY_APP_NAME
+                                                         DOTFLY_APP
+    --machine ID              this Machine; default $FLY_MACHINE_ID
+                                                         DOTFLY_MACHINE
     --log-level LEVEL         debug, info, warn, error or silent;
                               default info               DOTFLY_LOG_LEVEL
-    --metrics ADDRESS          Prometheus metrics and /healthz at 127.0.0.1:PORT,
-                               [::1]:PORT or unix:/PATH     DOTFLY_METRICS
+    --metrics ADDRESS         Prometheus metrics and /healthz at 127.0.0.1:PORT,
+                              [::1]:PORT or unix:/PATH   DOTFLY_METRICS
     -h, --help                this text
 
 SETTING is one of
@@ -61,18 +61,18 @@ Example: an app's own socket, for AWS tokens only
         --socket /run/app.sock,mode=0600,uid=1000,policy=token,aud=sts.amazonaws.com
 `
 
+export const grammar: Grammar = {
+  name: 'proxy',
+  help: HELP,
+  declare: (command) => declareProxy(command).option('--metrics <address>'),
+}
+
 export async function proxy(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(
-    'proxy',
-    HELP,
-    words,
-    (command) => declareProxy(command).option('--metrics <address>'),
-    (command) => {
-      const typed = command.opts<ProxyWords & { metrics?: string }>()
-      const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''
-      return { options: proxyOptions(typed, env), level: logLevel(typed, env), metrics }
-    },
-  )
+  const asked = readArguments(grammar, words, (command) => {
+    const typed = command.opts<ProxyWords & { metrics?: string }>()
+    const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''
+    return { options: proxyOptions(typed, env), level: logLevel(typed, env), metrics }
+  })
   return asked === undefined ? 0 : serve(asked.options, asked.level, asked.metrics)
 }
 

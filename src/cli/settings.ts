@@ -5,8 +5,8 @@ import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
 import { LEVELS, type Level } from '../init/log.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { each } from './arguments.ts'
-import type { Environment } from './main.ts'
+import { choice, each } from './arguments.ts'
+import type { Environment } from './commands.ts'
 import { shown } from './printable.ts'
 import { parseSockets, socketWords } from './sockets.ts'
 
@@ -20,7 +20,7 @@ export const declareProxy = (command: Command): Command =>
     .option('--macaroon-fd <n>')
     .option('--app <name>')
     .option('--machine <id>')
-    .option('--log-level <level>')
+    .addOption(choice('--log-level <level>', LEVELS))
 
 /** The options as they were typed. */
 export interface ProxyWords {

@@ -4,7 +4,7 @@
 import { resolve } from 'node:path'
 import { UsageError } from '../errors.ts'
 import type { Preset, SocketOptions } from '../init/options.ts'
-import type { Environment } from './main.ts'
+import type { Environment } from './commands.ts'
 import { shown } from './printable.ts'
 
 const DEFAULT_SOCKET = '/.fly/api'

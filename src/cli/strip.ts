@@ -6,8 +6,8 @@ import { Failure, UsageError } from '../errors.ts'
 import { loadMacaroon } from '../init/credential.ts'
 import { LaunchError } from '../init/error.ts'
 import { executable } from '../os/self.ts'
-import { readArguments } from './arguments.ts'
-import type { Environment } from './main.ts'
+import { type Grammar, readArguments } from './arguments.ts'
+import type { Environment } from './commands.ts'
 
 const HELP = `Usage: dotfly strip --macaroon-file FILE < IN > OUT
 
@@ -25,18 +25,18 @@ Example: does a log hold this Machine's macaroon?
     dotfly strip --macaroon-file /run/macaroon < app.log > /dev/null
 `
 
+export const grammar: Grammar = {
+  name: 'strip',
+  help: HELP,
+  declare: (command) => command.option('--macaroon-file <file>'),
+}
+
 export async function strip(words: readonly string[], env: Environment): Promise<number> {
-  const file = readArguments(
-    'strip',
-    HELP,
-    words,
-    (command) => command.option('--macaroon-file <file>'),
-    (command) => {
-      const word = command.opts<{ macaroonFile?: string }>().macaroonFile ?? env['DOTFLY_MACAROON_FILE'] ?? ''
-      if (word === '') throw new UsageError('no macaroon: name its file with --macaroon-file')
-      return word
-    },
-  )
+  const file = readArguments(grammar, words, (command) => {
+    const word = command.opts<{ macaroonFile?: string }>().macaroonFile ?? env['DOTFLY_MACAROON_FILE'] ?? ''
+    if (word === '') throw new UsageError('no macaroon: name its file with --macaroon-file')
+    return word
+  })
   return file === undefined ? 0 : filter(file)
 }
 

@@ -7,8 +7,8 @@ import { roleProblem, sessionName } from '../identity/aws.ts'
 import { IdentityError, requestToken, type TokenRequest } from '../identity/client.ts'
 import { parseDuration } from '../identity/options.ts'
 import { untilToken } from '../identity/wait.ts'
-import { readArguments } from './arguments.ts'
-import type { Environment } from './main.ts'
+import { choice, type Grammar, readArguments } from './arguments.ts'
+import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
 
@@ -47,6 +47,20 @@ Example:
     dotfly token --aud sts.amazonaws.com
 `
 
+export const grammar: Grammar = {
+  name: 'token',
+  help: HELP,
+  declare: (command) =>
+    command
+      .option('--aud <audience>')
+      .option('--claims')
+      .option('--json')
+      .addOption(choice('--format <format>', FORMATS))
+      .option('--wait <time>')
+      .option('--socket <path>')
+      .option('--timeout <seconds>'),
+}
+
 interface Words {
   aud?: string
   claims?: true
@@ -67,21 +81,7 @@ interface Asked extends TokenRequest {
 }
 
 export async function token(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(
-    'token',
-    HELP,
-    words,
-    (command) =>
-      command
-        .option('--aud <audience>')
-        .option('--claims')
-        .option('--json')
-        .option('--format <format>')
-        .option('--wait <time>')
-        .option('--socket <path>')
-        .option('--timeout <seconds>'),
-    (command) => judge(command.opts<Words>(), env),
-  )
+  const asked = readArguments(grammar, words, (command) => judge(command.opts<Words>(), env))
   if (asked === undefined) return 0
   const { form, wait, ...request } = asked
   try {

@@ -1,7 +1,6 @@
 // The one place that knows where this program lies and how it starts another part of itself: from the source tree, from
 // compiled JavaScript, or from one file in which a whole part is bundled.
 
-import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, the issuer. */
@@ -36,15 +35,4 @@ export function executable(part: Part): Executable {
     args: (flags, words) => [...flags, entry, ...words],
     readable: [top === undefined ? entry : fileURLToPath(top)],
   }
-}
-
-/** Of the package that this program came in. Throws where there is none. */
-export function version(): string {
-  // What is compiled or bundled lies a directory below its package.
-  const file = ['package.json', '../package.json', '../../package.json']
-    .map((path) => new URL(path, top ?? import.meta.url))
-    .find((path) => existsSync(path))
-  const manifest: unknown = file === undefined ? undefined : JSON.parse(readFileSync(file, 'utf8'))
-  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version)
-  throw new Error('package.json names no version')
 }

@@ -1,9 +1,10 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { test, type Test } from 'tap'
+import { version } from '../../src/cli/version.ts'
 import { dotfly, ended, start, until } from './dotfly.ts'
 
 /** The commands that the help text lists. */
@@ -40,12 +41,63 @@ test('every option in a help text exists, and names its variable', async (t) => 
   }
 })
 
-test('the version is that of package.json', async (t) => {
-  t.match(await dotfly(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
+test('the version is that of package.json, with the commit that is checked out', async (t) => {
+  const said = await dotfly(['--version'])
+  t.match(said, { code: 0, stdout: /^\d+\.\d+\.\d+( \([0-9a-f]{9}\))?\n$/ })
+  t.strictSame(await dotfly(['-V']), said)
+})
+
+test('the commit: from a clone, a worktree, packed refs, or what a build left; none where nobody knows', async (t) => {
+  const dir = directory(t)
+  const hash = (digit: string): string => digit.repeat(40)
+  const file = (path: string, text: string): void => {
+    mkdirSync(dirname(join(dir, path)), { recursive: true })
+    writeFileSync(join(dir, path), text)
+  }
+  file('package.json', '{"version": "1.2.3"}')
+  file('src/cli/version.ts', '')
+  const from = join(dir, 'src/cli')
+  t.equal(version(from), '1.2.3')
+  file('.git/HEAD', `${hash('a')}\n`)
+  t.equal(version(from), '1.2.3 (aaaaaaaaa)')
+  file('.git/HEAD', 'ref: refs/heads/main\n')
+  t.equal(version(from), '1.2.3', 'a branch without a commit')
+  file('.git/packed-refs', `# pack-refs with: peeled\n${hash('b')} refs/heads/main\n${hash('c')} refs/heads/other\n`)
+  t.equal(version(from), '1.2.3 (bbbbbbbbb)')
+  file('.git/refs/heads/main', `${hash('d')}\n`)
+  t.equal(version(from), '1.2.3 (ddddddddd)', 'a loose ref is newer than a packed one')
+  rmSync(join(dir, '.git'), { recursive: true })
+  file('.git', `gitdir: ${dir}/clone/.git/worktrees/w\n`)
+  file('clone/.git/worktrees/w/HEAD', 'ref: refs/heads/w\n')
+  file('clone/.git/worktrees/w/commondir', '../..\n')
+  file('clone/.git/refs/heads/w', `${hash('e')}\n`)
+  t.equal(version(from), '1.2.3 (eeeeeeeee)')
+  file('build.json', `{"commit": "${hash('f')}"}`)
+  t.equal(version(from), '1.2.3 (fffffffff)', 'what was built is what runs')
+  file('build.json', '{"commit": "unknown"}')
+  t.equal(version(from), '1.2.3 (eeeeeeeee)')
 })
 
 const WRONG: Record<string, [words: string[], env: Record<string, string>, says: string]> = {
-  'an unknown command': [['prixy'], {}, `unknown command prixy: use one of ${await names()}, or see dotfly --help`],
+  'an unknown command': [
+    ['frobnicate'],
+    {},
+    `unknown command frobnicate: use one of ${await names()}, or see dotfly --help`,
+  ],
+  'a mistyped command': [['tokn'], {}, 'unknown command tokn, did you mean token: see dotfly --help'],
+  'help on a mistyped command': [
+    ['help', 'docter'],
+    {},
+    'unknown command docter, did you mean doctor: see dotfly --help',
+  ],
+  'a mistyped option before any command': [
+    ['--verison'],
+    {},
+    'unknown option --verison, did you mean --version: see dotfly --help',
+  ],
+  'version as a command': [['version'], {}, 'unknown command version, did you mean --version: see dotfly --help'],
+  'no shell to complete in': [['completion'], {}, 'no shell: name one of bash, zsh, fish'],
+  'a shell that is not known': [['completion', 'tcsh'], {}, 'shell tcsh is not one of bash, zsh, fish'],
   'a command named like a property': [
     ['toString'],
     {},

@@ -1,8 +1,8 @@
 // Where the parts of this program lie.
 
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { test } from 'tap'
-import { executable, version } from '../../src/os/self.ts'
+import { executable } from '../../src/os/self.ts'
 import type { Part } from '../../src/os/self.ts'
 
 const PARTS: readonly Part[] = ['proxy', 'filter', 'identity', 'issuer']
@@ -21,8 +21,3 @@ for (const part of PARTS) {
     )
   })
 }
-
-test("the version is the package's", async (t) => {
-  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  t.equal(version(), manifest.version)
-})
