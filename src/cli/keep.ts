@@ -90,7 +90,11 @@ export async function keep(words: readonly string[], env: Environment): Promise<
 
 async function run(options: IdentityOptions, once: boolean, level: Level, env: Environment): Promise<number> {
   // Only now: init takes its words for events from here, and neither HTTP nor a logger of its own.
-  const [{ tokenKeeper }, { openLog }] = await Promise.all([import('../identity/keeper.ts'), import('./log.ts')])
+  const [{ tokenKeeper }, { openLog }, { serviceOf }] = await Promise.all([
+    import('../identity/keeper.ts'),
+    import('./log.ts'),
+    import('../init/service.ts'),
+  ])
   const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, [])
   const end = askedToEnd()
   const keeper = tokenKeeper(env, options, (event) => log.line(describeIdentity(event)))
@@ -99,7 +103,12 @@ async function run(options: IdentityOptions, once: boolean, level: Level, env: E
     await Promise.race([first, end.signal])
     // After start(), for it says what is wrong with a variable that was meant to ask for one.
     if (keeper.files.length === 0) throw new Failure('there is no file to keep: name one with --token-file')
-    if (!once) await end.signal
+    if (once || end.asked) return 0
+    const service = serviceOf(env)
+    service.ready(`keeping ${keeper.files.map(({ path }) => printable(path)).join(', ')}`)
+    service.watch(() => Promise.resolve(true)) // this process does the work: that its timers run is what matters
+    await end.signal
+    service.stopping('files stay as they are')
     return 0
   } finally {
     await keeper.stop()

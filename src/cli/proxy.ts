@@ -3,6 +3,7 @@
 import { Failure } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import type { ProxyOptions } from '../init/options.ts'
+import type { Probe } from '../init/probe.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
 import { openLog } from './log.ts'
@@ -73,21 +74,35 @@ export async function proxy(words: readonly string[], env: Environment): Promise
     const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''
     return { options: proxyOptions(typed, env), level: logLevel(typed, env), metrics }
   })
-  return asked === undefined ? 0 : serve(asked.options, asked.level, asked.metrics)
+  return asked === undefined ? 0 : serve(asked.options, asked.level, asked.metrics, env)
 }
 
-async function serve(options: ProxyOptions, level: Level, metricsWord: string): Promise<number> {
+async function serve(options: ProxyOptions, level: Level, metricsWord: string, env: Environment): Promise<number> {
   const metrics = metricsWord === '' ? undefined : await openMetrics(metricsWord, options)
   // Only now: a mistyped option needs neither libc nor a child process.
   const { superviseProxy } = await import('../init/launch.ts')
+  const { activated } = await import('../init/activation.ts')
+  const { serviceOf } = await import('../init/service.ts')
   const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)
   const end = askedToEnd()
+  const service = serviceOf(env)
+  const probe = service.watchdog === undefined ? undefined : await openProbe()
+  const served = options.sockets.length
+  let starts = 0
   try {
-    const supervised = await superviseProxy(options, (event) => {
+    const sockets = activated(options.sockets, env)
+    if (probe !== undefined) sockets.push(probe.socket)
+    const supervised = await superviseProxy({ ...options, sockets }, (event) => {
+      if ('socket' in event && event.socket >= served) return // the probe's: nobody's request, nobody's news
       log.event(event)
       metrics?.event(event)
+      if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
+        service.status(`${status(options)}, its process started again ${starts - 1} times`)
     })
+    service.ready(status(options))
+    if (probe !== undefined) service.watch((limit) => probe.ask(limit))
     await end.signal
+    service.stopping('open exchanges finish')
     await supervised.stop()
     return 0
   } catch (caught) {
@@ -95,9 +110,18 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string): 
     throw caught
   } finally {
     end.ignore()
+    probe?.close()
     await metrics?.close()
     await log.close()
   }
+}
+
+const status = ({ sockets }: ProxyOptions): string => `serving ${sockets.map(({ path }) => path).join(', ')}`
+
+/** Only under a service manager that watches. */
+async function openProbe(): Promise<Probe> {
+  const probe = await import('../init/probe.ts')
+  return probe.openProbe()
 }
 
 /** Loaded when asked for. A mistyped address ends the command before anything is started. */

@@ -5,7 +5,7 @@ import { constants } from 'node:os'
 const WISHES = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Resolves at the first such signal. A second one does not wait for an orderly end: exit code 128+n at once. */
-export function askedToEnd(): { signal: Promise<void>; ignore(): void } {
+export function askedToEnd(): { signal: Promise<void>; readonly asked: boolean; ignore(): void } {
   let asked = false
   let resolve = (): void => undefined
   const signal = new Promise<void>((done) => (resolve = done))
@@ -17,6 +17,9 @@ export function askedToEnd(): { signal: Promise<void>; ignore(): void } {
   for (const name of WISHES) process.on(name, hear)
   return {
     signal,
+    get asked() {
+      return asked
+    },
     ignore: () => {
       for (const name of WISHES) process.off(name, hear)
     },

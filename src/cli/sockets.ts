@@ -12,7 +12,7 @@ const DEFAULT_SOCKET = '/.fly/api'
 /** One --socket word as a typed value, or a UsageError that names what is wrong with it. */
 export function parseSocket(word: string): SocketOptions {
   const [path = '', ...settings] = word.split(',')
-  const socket: SocketOptions = { path: socketPath(path), mode: 0o755, policy: 'self', allow: [], audiences: [] }
+  const socket: SocketOptions = { path: socketPath(path), policy: 'self', allow: [], audiences: [] }
   const seen = new Set<string>()
   for (const setting of settings) {
     const equals = setting.indexOf('=')

@@ -81,7 +81,8 @@ export async function launchProxy(
   const release = (): void => {
     for (const [i, fd] of sockets.entries()) {
       closeSync(fd)
-      unlinkQuietly(ours[i] ?? '')
+      const socket = options.sockets[i]
+      if (socket !== undefined && socket.fd === undefined) unlinkQuietly(socket.path)
     }
     closeSync(page)
   }

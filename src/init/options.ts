@@ -6,8 +6,10 @@ export type Preset = 'self' | 'token' | 'all'
 /** One socket the guest may dial, and what it may ask for there. */
 export interface SocketOptions {
   path: string
-  /** File mode, such as 0o755. Set by umask before bind, never by chmod after. */
-  mode: number
+  /** A descriptor that listens there already, from the service manager: the file, its mode and its end are not ours. */
+  fd?: number
+  /** File mode, such as 0o600; without it 0o755. Set by umask before bind, never by chmod after. */
+  mode?: number
   /** Owner of the socket file; a `uid` also refuses every other caller but root. */
   uid?: number
   gid?: number

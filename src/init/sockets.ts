@@ -7,9 +7,10 @@ import { listenUnix, PATH_LIMIT } from '../os/listen.ts'
 import { LaunchError } from './error.ts'
 import type { SocketOptions } from './options.ts'
 
-/** A listening descriptor for the socket. A stale socket of ours is taken over; a live one, a file that is no socket,
- * or a directory that anyone may write to is refused with a LaunchError. */
-export async function bindSocket({ path, mode, uid, gid }: SocketOptions): Promise<number> {
+/** A listening descriptor for the socket: the inherited one, or one of ours. Then a stale socket of ours is taken over;
+ * a live one, a file that is no socket, or a directory that anyone may write to is refused with a LaunchError. */
+export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOptions): Promise<number> {
+  if (fd !== undefined) return fd
   if (Buffer.byteLength(path) > PATH_LIMIT)
     throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
   const directory = dirname(path)

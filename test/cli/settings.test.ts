@@ -11,7 +11,7 @@ test('without words, the defaults are those of a Machine', async (t) => {
       { CREDENTIALS_DIRECTORY: '/run/credentials/dotfly', FLY_APP_NAME: 'weather-cat', FLY_MACHINE_ID: '4d89' },
     ),
     {
-      sockets: [{ path: '/.fly/api', mode: 0o755, policy: 'self', allow: [], audiences: [] }],
+      sockets: [{ path: '/.fly/api', policy: 'self', allow: [], audiences: [] }],
       flyd: 'http://_api.internal:4280',
       macaroon: { file: '/run/credentials/dotfly/macaroon' },
       app: 'weather-cat',

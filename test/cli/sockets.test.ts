@@ -3,7 +3,7 @@ import { UsageError } from '../../src/errors.ts'
 import { parseSocket, parseSockets } from '../../src/cli/sockets.ts'
 
 test('a path alone gets the defaults of the real socket', async (t) => {
-  t.strictSame(parseSocket('/.fly/api'), { path: '/.fly/api', mode: 0o755, policy: 'self', allow: [], audiences: [] })
+  t.strictSame(parseSocket('/.fly/api'), { path: '/.fly/api', policy: 'self', allow: [], audiences: [] })
 })
 
 test('every setting lands in its own field', async (t) => {
