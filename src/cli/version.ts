@@ -2,8 +2,8 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Failure } from '../errors.ts'
+import { programDirectory } from '../os/self.ts'
 
 /** What a build leaves beside package.json, as `build.json`, for there is no repository where it is installed. */
 interface Build {
@@ -17,7 +17,7 @@ declare const DOTFLY_VERSION: string | undefined
 /** `0.1.0 (16e84b1ca)`, or `0.1.0` where nobody knows the commit. */
 export function version(from?: string): string {
   if (from === undefined && typeof DOTFLY_VERSION === 'string') return DOTFLY_VERSION
-  const root = packageRoot(from ?? dirname(fileURLToPath(import.meta.url)))
+  const root = packageRoot(from ?? programDirectory())
   const manifest = json(join(root, 'package.json'))
   const number = member(manifest, 'version')
   if (number === undefined) throw new Failure('package.json names no version')
@@ -25,7 +25,7 @@ export function version(from?: string): string {
   return commit === undefined ? number : `${number} (${commit.slice(0, 9)})`
 }
 
-/** The nearest directory with our package.json: one level up from here in the sources, two in what npm gets. */
+/** The nearest directory with our package.json: how far up it is depends on how this was compiled or bundled. */
 function packageRoot(from: string): string {
   for (let directory = from; ; directory = dirname(directory)) {
     if (existsSync(join(directory, 'package.json'))) return directory

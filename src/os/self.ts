@@ -36,3 +36,6 @@ export function executable(part: Part): Executable {
     readable: [top === undefined ? entry : fileURLToPath(top)],
   }
 }
+
+/** A directory somewhere inside the package that this program came in. */
+export const programDirectory = (): string => fileURLToPath(new URL('.', import.meta.url))

@@ -21,7 +21,7 @@ ${options.map((option) => `    ${specification(option)} \\`).join('\n')}
     command) _describe -t commands 'dotfly command' commands ;;
     words)
       case $words[1] in
-        help) _describe -t commands 'dotfly command' commands ;;
+        help) ((CURRENT == 2)) && _describe -t commands 'dotfly command' commands ;;
 ${commands.map(commandCase).join('\n')}
       esac
       ;;

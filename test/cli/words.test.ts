@@ -1,6 +1,6 @@
 // Help texts, declarations, completion and the manual page list the same words, and real shells complete them.
 
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -200,12 +200,16 @@ test('fish completes commands, options, values, files, and what follows --', unl
   t.ok((await complete('dotfly init -- env')).includes('env'))
 })
 
+interface Terminal {
+  type: (keys: string) => void
+  /** All that was shown since the last sign, without its colours and cursor moves. */
+  see: (sign: RegExp) => Promise<string>
+  /** Drops the line that is being typed, and waits for a prompt that is not an earlier one. */
+  fresh: () => Promise<string>
+}
+
 /** A shell on a terminal of its own, through script(1). */
-function terminal(
-  t: Test,
-  command: string,
-  cwd: string,
-): { child: ChildProcess; see: (sign: RegExp) => Promise<string> } {
+function terminal(t: Test, command: string, cwd: string): Terminal {
   const child = spawn('script', ['-qefc', `stty rows 60 cols 120; exec ${command}`, '/dev/null'], {
     cwd,
     // No home, so that no shell leaves a history behind it.
@@ -214,34 +218,36 @@ function terminal(
   t.teardown(() => child.kill('SIGKILL'))
   let seen = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (seen += chunk))
-  return {
-    child,
-    see: (sign) =>
-      new Promise((found, fail) => {
-        const look = (): void => {
-          if (!sign.test(seen)) return
-          child.stdout.off('data', look)
-          found(stripVTControlCharacters(seen).replaceAll(/.\x08/g, ''))
-          seen = ''
-        }
-        child.stdout.on('data', look)
-        child.on('close', () => fail(new Error(`ended before ${sign}: ${seen}`)))
-        look()
-      }),
+  const type = (keys: string): boolean => child.stdin.write(keys)
+  const see = (sign: RegExp): Promise<string> =>
+    new Promise((found, fail) => {
+      const look = (): void => {
+        const shown = stripVTControlCharacters(seen).replaceAll(/.\x08/g, '')
+        if (!sign.test(shown)) return
+        child.stdout.off('data', look)
+        seen = ''
+        found(shown)
+      }
+      child.stdout.on('data', look)
+      child.on('close', () => fail(new Error(`ended before ${sign}: ${seen}`)))
+      look()
+    })
+  let count = 0
+  const fresh = (): Promise<string> => {
+    type(`\u0015echo fre''sh${++count}\n`)
+    return see(new RegExp(`fresh${count}\\s[^]*ready> `))
   }
+  return { type, see, fresh }
 }
 
-const ready = /ready> (?!.*ready> )/s
-
 test('bash on a terminal: Tab writes the rest of the word', unless('bash', 'script'), async (t) => {
-  const { child, see } = terminal(t, 'bash --norc --noprofile -i', directory(t))
-  child.stdin!.write(`source ./bash; PS1='rea''dy> '\n`)
-  await see(ready)
-  child.stdin!.write('dotfly tok\t--for\traw --wa\t')
+  const { type, see, fresh } = terminal(t, 'bash --norc --noprofile -i', directory(t))
+  type(`source ./bash; PS1='rea''dy> '\n`)
+  await fresh()
+  type('dotfly tok\t--for\traw --wa\t')
   t.match(await see(/--wait/), /dotfly token --format raw --wait/)
-  child.stdin!.write('\u0015\n')
-  await see(ready)
-  child.stdin!.write('dotfly strip --macaroon-file in\tmac\t')
+  await fresh()
+  type('dotfly strip --macaroon-file in\tmac\t')
   t.match(await see(/one/), /--macaroon-file in\\ it\/macaroon\\ one/)
 })
 
@@ -249,22 +255,19 @@ test(
   'zsh on a terminal: Tab lists commands, options and values with what they do',
   unless('zsh', 'script'),
   async (t) => {
-    const { child, see } = terminal(t, 'zsh -f -i', directory(t))
-    child.stdin!.write(
-      `PS1='rea''dy> '; unsetopt prompt_sp; autoload -Uz compinit; compinit -u -D; zstyle ':completion:*' list-prompt ''; LISTMAX=0; source ./zsh\n`,
-    )
-    await see(ready)
+    const { type, see, fresh } = terminal(t, 'zsh -f -i', directory(t))
+    type(`PS1='rea''dy> '; unsetopt prompt_sp; autoload -Uz compinit; compinit -u -D; LISTMAX=0; source ./zsh\n`)
+    await fresh()
     for (const [line, some, not] of TABS) {
       // A line that more than one word completes is followed by their list, and one word by the rest of it.
-      child.stdin!.write(`${line}\t\t`)
+      type(`${line}\t${some.length > 1 ? '\t' : ''}`)
       const last = some.at(-1) ?? ''
       const seen = await see(new RegExp(some.length > 1 ? String.raw`\n[^]*${last}` : last.replace(/^.*,/, '')))
       if (some.length > 1) for (const word of some) t.ok(seen.includes(word), `${line} -> ${word}`)
       for (const word of not) t.notOk(seen.includes(word), `${line} does not give ${word}`)
-      child.stdin!.write('\u0015\n')
-      await see(ready)
+      await fresh()
     }
-    child.stdin!.write('dotfly strip --macaroon-file in\tmac\t')
+    type('dotfly strip --macaroon-file in\tmac\t')
     t.match(await see(/one/), /in\\ it\/macaroon\\ one/)
   },
 )
