@@ -1,11 +1,13 @@
 // dotfly strip: the filter alone, in a process of its own as the proxy is: this one never sees the macaroon.
 
-import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { Failure, UsageError } from '../errors.ts'
 import { loadMacaroon } from '../init/credential.ts'
 import { LaunchError } from '../init/error.ts'
 import { executable } from '../os/self.ts'
+import { listen, send } from '../os/signals.ts'
+import { spawn } from '../os/spawn.ts'
+import { Children, exitCode } from '../os/wait.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
 
@@ -43,17 +45,25 @@ export async function strip(words: readonly string[], env: Environment): Promise
 async function filter(file: string): Promise<number> {
   const page = load(file)
   const self = executable('filter')
-  const child = spawn(self.file, self.args(['--disable-warning=ExperimentalWarning'], []), {
-    env: {},
-    stdio: ['inherit', 'inherit', 'inherit', page],
-  })
-  const ended = await new Promise<number | null>((done, fail) => {
-    child.on('error', (caught) => fail(new Failure('the filter cannot be started', { cause: caught })))
-    child.on('close', done)
+  const children = new Children()
+  const started = spawn({
+    file: self.file,
+    argv: ['dotfly', ...self.args(['--disable-warning=ExperimentalWarning'], [])],
+    env: [],
+    files: [0, 1, 2, page],
   })
   closeSync(page)
-  return ended === 0 ? 0 : 1
+  if ('refused' in started) throw new Failure(`the filter cannot be started (${started.refused})`)
+  // It has a session of its own, which no Ctrl-C of the terminal reaches.
+  listen([HUP, INT, TERM], (signal) => send(started.pid, signal))
+  const ending = await children.ending(started.pid)
+  children.close()
+  return 'signal' in ending ? exitCode(ending) : ending.code === 0 ? 0 : 1
 }
+
+const HUP = 1
+const INT = 2
+const TERM = 15
 
 function load(file: string): number {
   try {

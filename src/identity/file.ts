@@ -4,10 +4,7 @@ import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
-  fchmodSync,
-  fchownSync,
   fstatSync,
-  fsync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -17,7 +14,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { promisify } from 'node:util'
+import { allow, own, settle } from '../os/descriptor.ts'
 import { errnoOf } from '../os/errno.ts'
 import { createAt, renameAt, unlinkAt } from './at.ts'
 
@@ -54,12 +51,9 @@ export class FileError extends Error {
   }
 }
 
-// The disk may take its time; whoever writes may be the init that has children to reap.
-const sync = promisify(fsync)
-
 /** Replaces the file at once and durably, or throws a FileError and leaves what was there. */
 export async function replaceFile(place: Place, text: string): Promise<void> {
-  await inDirectory(place, async (directory, name) => {
+  inDirectory(place, (directory, name) => {
     const temporary = `.${name}.${randomBytes(6).toString('hex')}.tmp`
     const fd = createAt(directory, temporary, 0o600)
     try {
@@ -67,9 +61,10 @@ export async function replaceFile(place: Place, text: string): Promise<void> {
         writeAll(fd, Buffer.from(text))
         // Owner and mode before the name: nobody ever sees the file with others. The owner first, for until then the
         // mode lets in nobody but us.
-        if (place.uid !== undefined || place.gid !== undefined) fchownSync(fd, place.uid ?? -1, place.gid ?? -1)
-        fchmodSync(fd, place.mode)
-        await sync(fd)
+        if (place.uid !== undefined || place.gid !== undefined) own(fd, place)
+        allow(fd, place.mode)
+        // The disk may take its time: the keeper is a process of its own, and nobody but its files waits with it.
+        settle(fd)
       } finally {
         closeSync(fd)
       }
@@ -78,20 +73,20 @@ export async function replaceFile(place: Place, text: string): Promise<void> {
       unlinkAt(directory, temporary)
       throw error
     }
-    await sync(directory)
+    settle(directory)
   })
 }
 
 /** Removes the file, and tells whether there was one. */
 export async function removeFile(place: Place): Promise<boolean> {
-  return inDirectory(place, async (directory, name) => {
+  return inDirectory(place, (directory, name) => {
     try {
       unlinkAt(directory, name)
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return false
       throw error
     }
-    await sync(directory)
+    settle(directory)
     return true
   })
 }
@@ -130,11 +125,11 @@ export function readPlaced({ path }: Place): string | undefined {
   }
 }
 
-async function inDirectory<T>(place: Place, act: (directory: number, name: string) => Promise<T>): Promise<T> {
+function inDirectory<T>(place: Place, act: (directory: number, name: string) => T): T {
   try {
     const { fd } = openDirectory(place)
     try {
-      return await act(fd, basename(place.path))
+      return act(fd, basename(place.path))
     } finally {
       closeSync(fd)
     }

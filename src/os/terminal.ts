@@ -1,8 +1,9 @@
 // The terminal on descriptor 0, for a program that is to have it as its own.
 
 import ffi from 'node:ffi'
-import { fchownSync, fstatSync, readFileSync } from 'node:fs'
+import { fstatSync, readFileSync } from 'node:fs'
 import { isatty } from 'node:tty'
+import { own } from './descriptor.ts'
 
 const TIOCNOTTY = 0x5422n
 const SIGHUP = 1
@@ -27,7 +28,7 @@ export function releaseTerminal(uid: number): string | true | undefined {
   libc.sigaction(SIGHUP, ignore, before)
   libc.ioctl(0, TIOCNOTTY, 0n)
   libc.sigaction(SIGHUP, before, Buffer.alloc(SIGACTION_SIZE))
-  fchownSync(0, uid, -1)
+  own(0, { uid })
   return fstatSync(0).rdev === CONSOLE ? activeConsole() : true
 }
 
