@@ -1,6 +1,5 @@
 // dotfly init: the Machine's first process.
 
-import { randomBytes } from 'node:crypto'
 import { constants } from 'node:os'
 import { Failure, UsageError } from '../errors.ts'
 import type { TokenFile } from '../identity/cloud.ts'
@@ -136,7 +135,7 @@ export async function init(words: readonly string[], env: Environment): Promise<
 
 /** With a credential and a proxy of its own, before the real one serves anybody. */
 async function proveNoLeak(log: Log): Promise<void> {
-  const { runCanary } = await import('../canary/canary.ts')
+  const [{ runCanary }, { randomBytes }] = await Promise.all([import('../canary/canary.ts'), import('node:crypto')])
   const { leaks, rows } = await runCanary({ seed: randomBytes(6).toString('hex'), quick: true })
   const [first] = leaks
   if (first !== undefined) {

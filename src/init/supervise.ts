@@ -65,7 +65,7 @@ export function supervise(work: Work): Supervised {
   }
 
   async function watch(from: number, stdin: number, heard: Promise<void>): Promise<void> {
-    const since = performance.now()
+    const since = process.uptime() // performance.now() would load a module that nothing else here needs
     const [ending] = await Promise.all([children.ending(from), heard])
     closeSync(stdin)
     pid = -1
@@ -73,7 +73,7 @@ export function supervise(work: Work): Supervised {
     else
       again(
         'code' in ending ? `ended with code ${exitCode(ending)}` : `was killed by ${signalName(ending.signal)}`,
-        performance.now() - since,
+        (process.uptime() - since) * 1000,
       )
   }
 

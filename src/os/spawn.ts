@@ -39,7 +39,6 @@ const SETSIGMASK = 0x08
 const SETSID = 0x80
 const O_RDWR = 2
 const F_DUPFD_CLOEXEC = 1030
-const ABOVE_ALL = 512 // descriptors are moved up here first, so that no target overwrites a source
 const PR_GET_DUMPABLE = 3
 const PR_SET_DUMPABLE = 4
 
@@ -89,8 +88,11 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
     let ok = libc.posix_spawnattr_setflags(attributes, SETSIGDEF | SETSIGMASK | SETSID)
     ok |= libc.posix_spawnattr_setsigdefault(attributes, all)
     ok |= libc.posix_spawnattr_setsigmask(attributes, none)
+    // Moved above every target first, so that none overwrites a source; not far above: beyond 64 descriptors the kernel
+    // grows their table, and in a process with threads waits up to 15 ms for a grace period first.
+    const above = Math.max(3, command.files.length)
     for (const fd of command.files) {
-      const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, ABOVE_ALL)
+      const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, above)
       if (copy < 0) throw failed('copy a descriptor')
       moved.push(copy)
     }
