@@ -1,5 +1,6 @@
 // Files by their directory's descriptor: once a directory was judged, it is that directory that is written to, whatever
-// somebody puts in its place meanwhile.
+// somebody puts in its place meanwhile. These are also the only ways in which the keeper of init changes a file: Node's
+// own are closed to it, see src/identity/fence.ts.
 
 import ffi from 'node:ffi'
 import { constants } from 'node:fs'
@@ -11,6 +12,7 @@ const { functions: libc } = ffi.dlopen(null, {
   openat: { arguments: ['i32', 'string', 'i32', 'u32'], return: 'i32' },
   renameat: { arguments: ['i32', 'string', 'i32', 'string'], return: 'i32' },
   unlinkat: { arguments: ['i32', 'string', 'i32'], return: 'i32' },
+  mkdir: { arguments: ['string', 'u32'], return: 'i32' },
 })
 
 /** A descriptor of a new file for writing: whatever has that name already, a link above all, is an error. */
@@ -27,4 +29,9 @@ export function renameAt(directory: number, from: string, to: string): void {
 
 export function unlinkAt(directory: number, name: string): void {
   if (libc.unlinkat(directory, name, 0) !== 0) throw failed(`remove ${name}`)
+}
+
+/** As mkdir(2). */
+export function makeDirectory(path: string, mode: number): void {
+  if (libc.mkdir(path, mode) !== 0) throw failed(`make the directory ${path}`)
 }

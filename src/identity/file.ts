@@ -6,7 +6,6 @@ import {
   constants,
   fstatSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -16,7 +15,7 @@ import {
 import { basename, dirname } from 'node:path'
 import { allow, own, settle } from '../os/descriptor.ts'
 import { errnoOf } from '../os/errno.ts'
-import { createAt, renameAt, unlinkAt } from './at.ts'
+import { createAt, makeDirectory, renameAt, unlinkAt } from './at.ts'
 
 /** Where a file goes, and whose it is. */
 export interface Place {
@@ -52,7 +51,7 @@ export class FileError extends Error {
 }
 
 /** Replaces the file at once and durably, or throws a FileError and leaves what was there. */
-export async function replaceFile(place: Place, text: string): Promise<void> {
+export function replaceFile(place: Place, text: string): void {
   inDirectory(place, (directory, name) => {
     const temporary = `.${name}.${randomBytes(6).toString('hex')}.tmp`
     const fd = createAt(directory, temporary, 0o600)
@@ -78,7 +77,7 @@ export async function replaceFile(place: Place, text: string): Promise<void> {
 }
 
 /** Removes the file, and tells whether there was one. */
-export async function removeFile(place: Place): Promise<boolean> {
+export function removeFile(place: Place): boolean {
   return inDirectory(place, (directory, name) => {
     try {
       unlinkAt(directory, name)
@@ -95,7 +94,7 @@ export async function removeFile(place: Place): Promise<boolean> {
 export function prepareDirectory(place: Place): void {
   const path = dirname(place.path)
   try {
-    mkdirSync(path, { recursive: true, mode: 0o755 })
+    makeDirectories(path)
     const left = new RegExp(`^\\.${RegExp.escape(basename(place.path))}\\.[0-9a-f]{12}\\.tmp$`)
     const { fd } = openDirectory(place)
     try {
@@ -105,6 +104,17 @@ export function prepareDirectory(place: Place): void {
     }
   } catch (error) {
     throw told(error, place.path)
+  }
+}
+
+/** Those that are missing, from the top. */
+function makeDirectories(path: string): void {
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return
+    makeDirectories(dirname(path))
+    makeDirectory(path, 0o755)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error // somebody else has made it just now
   }
 }
 

@@ -119,8 +119,8 @@ class Keeper {
       throw new Failure(
         `${first.variable} is wrong (${first.code}), and without it there is no token for ${first.cloud}`,
       )
-    const unsettled = (await Promise.all(settings.map((file) => this.#furnish(file)))).some((written) => !written)
-    for (const kept of this.#kept) await this.#adopt(kept)
+    const unsettled = settings.map((file) => this.#furnish(file)).some((written) => !written)
+    for (const kept of this.#kept) this.#adopt(kept)
 
     // Nothing to keep is the common case, and costs no timer.
     const settled = new Promise<void>((resolve) => (this.#settle = resolve))
@@ -151,15 +151,15 @@ class Keeper {
     this.#stopped = true
     clearTimeout(this.#timer)
     for (const kept of this.#kept) kept.cancel?.abort()
-    await Promise.all(this.#kept.flatMap(({ busy, removal }) => [busy ?? [], removal ?? []].flat()))
+    await Promise.all(this.#kept.flatMap(({ busy }) => busy ?? []))
     this.#settle?.()
   }
 
   /** A file of settings is written once; without it a token file is of no use. */
-  async #furnish(file: SettingsFile): Promise<boolean> {
+  #furnish(file: SettingsFile): boolean {
     try {
       prepareDirectory(file)
-      await replaceFile(file, file.text)
+      replaceFile(file, file.text)
       return true
     } catch (error) {
       this.#unwritten(file.path, error, 0)
@@ -168,7 +168,7 @@ class Keeper {
   }
 
   /** What an earlier run left: good as long as its token is, if it is one; nobody shall read the rest. */
-  async #adopt(kept: Kept): Promise<void> {
+  #adopt(kept: Kept): void {
     const { file } = kept
     try {
       prepareDirectory(file)
@@ -184,7 +184,7 @@ class Keeper {
         if (!due(kept.schedule, now).remove) return
         kept.schedule = begin(now)
       }
-      await removeFile(file)
+      removeFile(file)
     } catch (error) {
       this.#unwritten(file.path, error, 0, kept)
     }
@@ -200,10 +200,10 @@ class Keeper {
     for (const kept of this.#kept) {
       const { ask, remove, wait: least } = due(kept.schedule, now)
       wait = Math.min(wait, least)
-      // Whatever request is under way: it may hang. But a file that is just being replaced is not the old one any more.
-      if (remove && !kept.writing) {
+      // Whatever request is under way: it may hang.
+      if (remove) {
         kept.schedule = removed(kept.schedule)
-        kept.removal = this.#guard(kept, this.#takeAway(kept))
+        this.#takeAway(kept)
       }
       if (!ask || kept.busy !== undefined) continue
       const { gate, wait: closed } = pass(this.#gate, now)
@@ -221,12 +221,6 @@ class Keeper {
   }
 
   async #finish(kept: Kept, work: Promise<void>): Promise<void> {
-    await this.#guard(kept, work)
-    kept.busy = undefined
-    this.#tick()
-  }
-
-  async #guard(kept: Kept, work: Promise<void>): Promise<void> {
     try {
       await work
     } catch {
@@ -234,6 +228,8 @@ class Keeper {
       kept.schedule = failed(kept.schedule, this.#world.clocks(), this.#world.random)
       this.#report({ kind: 'fault' })
     }
+    kept.busy = undefined
+    this.#tick()
   }
 
   #wake(now: Instant): void {
@@ -248,13 +244,13 @@ class Keeper {
     }
   }
 
-  async #takeAway(kept: Kept): Promise<void> {
+  #takeAway(kept: Kept): void {
     const { path } = kept.file
     try {
-      if (await removeFile(kept.file)) this.#report({ kind: 'removed', path })
+      if (removeFile(kept.file)) this.#report({ kind: 'removed', path })
     } catch (error) {
-      if (!(error instanceof FileError)) throw error
-      this.#report({ kind: 'stuck', path, code: error.code, errno: error.errno })
+      if (error instanceof FileError) this.#report({ kind: 'stuck', path, code: error.code, errno: error.errno })
+      else this.#report({ kind: 'fault' })
     }
   }
 
@@ -307,16 +303,13 @@ class Keeper {
       kept.schedule = dropped(kept.schedule)
       return
     }
-    kept.writing = true
     try {
-      await replaceFile(file, content(file, token, life.exp))
+      replaceFile(file, content(file, token, life.exp))
     } catch (error) {
       const now = clocks()
       kept.schedule = failed(kept.schedule, now, random)
       this.#unwritten(file.path, error, kept.schedule.notBefore - now.boot, kept)
       return
-    } finally {
-      kept.writing = false
     }
     kept.schedule = renewed(kept.schedule, at, life, random, file.refreshAt)
     kept.first = 'written'
@@ -348,8 +341,6 @@ class Kept {
   schedule: Schedule
   /** The one request that is under way, to the end of its writing. */
   busy: Promise<void> | undefined
-  writing = false
-  removal: Promise<void> | undefined
   /** Gives up the request that is under way. */
   cancel: AbortController | undefined
   /** How the first token went: there, or never to come by itself. */

@@ -6,6 +6,7 @@
 import { Failure } from '../errors.ts'
 import type { Arrangement } from './cloud.ts'
 import type { IdentityEvent } from './event.ts'
+import { fence } from './fence.ts'
 import { keep } from './keeper.ts'
 import type { IdentityOptions } from './options.ts'
 
@@ -24,8 +25,18 @@ const say = (said: Said): boolean => process.stdout.write(`${JSON.stringify(said
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- both ends are one source tree
 const { plan, socket, wait } = JSON.parse(process.argv[2] ?? '') as Launch
-const keeper = keep(plan, { socket, wait }, (event) => say({ kind: 'event', event }))
+const outgrown = fence(plan)
+const keeper = keep(plan, { socket, wait }, hear)
 let ending = false
+
+function hear(event: IdentityEvent): void {
+  say({ kind: 'event', event })
+  // Somebody has exchanged a directory, or removed it: whoever is started next makes it anew and may write to it.
+  if ((event.kind === 'unwritten' || event.kind === 'stuck') && !ending && outgrown()) {
+    process.exitCode = 1
+    end()
+  }
+}
 
 function end(): void {
   if (ending) return

@@ -23,7 +23,19 @@ const STOP_LIMIT = 2_000 // ms; it has nothing to finish but a file that it is j
 const STEADY = 10_000 // ms after which an end is a new story, not the same mistake again
 
 const self = executable('identity')
-const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--disable-proto=throw']
+
+/** The first of its walls, see src/identity/fence.ts for the others. */
+export const FLAGS: readonly string[] = [
+  '--disable-warning=ExperimentalWarning',
+  '--disable-warning=PERM0003', // it warns of --allow-ffi, which is how owners and modes are set
+  '--disable-sigusr1',
+  '--disable-proto=throw',
+  '--disallow-code-generation-from-strings',
+  '--permission',
+  '--allow-net',
+  '--allow-ffi',
+  '--allow-fs-read=*', // its parents are looked at to judge a directory; Landlock is what limits reading
+]
 
 /** Resolves when the entrypoint may start: the files are there, or it is not to wait for them any longer. Throws a
  * Failure of one line when it shall not start, and then nothing is left running. */

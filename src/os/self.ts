@@ -37,5 +37,14 @@ export function executable(part: Part): Executable {
   }
 }
 
+/** The directory that holds a package which we use, and those that it uses; undefined where it is bundled into us. */
+export function packagesOf(name: string): string | undefined {
+  try {
+    return /^.*\/node_modules(?=\/)/.exec(fileURLToPath(import.meta.resolve(name)))?.[0]
+  } catch {
+    return undefined
+  }
+}
+
 /** A directory somewhere inside the package that this program came in. */
 export const programDirectory = (): string => fileURLToPath(new URL('.', import.meta.url))

@@ -31,9 +31,9 @@ test('a file has its mode and owner whatever the umask, and nothing is left besi
   const dir = directory(t)
   const path = join(dir, 'token')
   const umask = process.umask(0)
-  await replaceFile({ path, mode: 0o640, ...(root ? { uid: 1234, gid: 4321 } : {}) }, 'one')
+  replaceFile({ path, mode: 0o640, ...(root ? { uid: 1234, gid: 4321 } : {}) }, 'one')
   process.umask(0o777)
-  await replaceFile({ path, mode: 0o604, ...(root ? { uid: 1234, gid: 4321 } : {}) }, 'two')
+  replaceFile({ path, mode: 0o604, ...(root ? { uid: 1234, gid: 4321 } : {}) }, 'two')
   process.umask(umask)
   t.equal(readFileSync(path, 'utf8'), 'two')
   const { mode, uid, gid } = lstatSync(path)
@@ -44,7 +44,7 @@ test('a file has its mode and owner whatever the umask, and nothing is left besi
 
 test('a reader never sees half a file, nor none', async (t) => {
   const path = join(directory(t), 'token')
-  await replaceFile({ path, mode: 0o600 }, 'a'.repeat(3000))
+  replaceFile({ path, mode: 0o600 }, 'a'.repeat(3000))
   const flag = new Int32Array(new SharedArrayBuffer(4))
   const worker = new Worker(
     `const { readFileSync } = require('node:fs'); const { workerData, parentPort } = require('node:worker_threads')
@@ -57,8 +57,7 @@ test('a reader never sees half a file, nor none', async (t) => {
     { eval: true, workerData: { path, flag: flag.buffer } },
   )
   await new Promise((done) => worker.once('online', done))
-  for (let i = 0; i < 150; i++)
-    await replaceFile({ path, mode: 0o600 }, String.fromCharCode(98 + (i % 20)).repeat(3000))
+  for (let i = 0; i < 150; i++) replaceFile({ path, mode: 0o600 }, String.fromCharCode(98 + (i % 20)).repeat(3000))
   const seen = new Promise<{ reads: number; bad: number }>((done) => worker.once('message', done))
   Atomics.store(flag, 0, 1)
   const { reads, bad } = await seen
@@ -72,7 +71,7 @@ test('a link in the place of the file is replaced, and what it points to is unto
   const dir = directory(t)
   writeFileSync(join(dir, 'precious'), 'kept')
   symlinkSync(join(dir, 'precious'), join(dir, 'token'))
-  await replaceFile({ path: join(dir, 'token'), mode: 0o600 }, 'new')
+  replaceFile({ path: join(dir, 'token'), mode: 0o600 }, 'new')
   t.equal(readFileSync(join(dir, 'precious'), 'utf8'), 'kept')
   t.equal(lstatSync(join(dir, 'token')).isFile(), true)
 })
@@ -82,7 +81,7 @@ test('directories that others can play with are refused, and the old file stays'
   const inside = join(dir, 'd')
   mkdirSync(inside)
   const place = { path: join(inside, 'token'), mode: 0o600 }
-  await replaceFile(place, 'old')
+  replaceFile(place, 'old')
   chmodSync(inside, 0o777)
   t.equal(await trouble(() => replaceFile(place, 'new')), 'DIRECTORY_OPEN_TO_ALL')
   t.equal(readFileSync(place.path, 'utf8'), 'old')
@@ -128,7 +127,7 @@ test('what an earlier run left half done is cleared away, and nothing else', asy
 
 test('removing tells whether there was a file', async (t) => {
   const place = { path: join(directory(t), 'token'), mode: 0o600 }
-  t.equal(await removeFile(place), false)
-  await replaceFile(place, 'x')
-  t.equal(await removeFile(place), true)
+  t.equal(removeFile(place), false)
+  replaceFile(place, 'x')
+  t.equal(removeFile(place), true)
 })

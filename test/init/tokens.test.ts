@@ -10,7 +10,7 @@ import { ASKING } from '../../src/cli/init.ts'
 import { arrange } from '../../src/identity/arrange.ts'
 import { identityOptions } from '../../src/identity/options.ts'
 import { type Mock, startMock } from '../../src/mock/start.ts'
-import { childrenOf, kill, NODE, ROOT, type RunningInit, startInit } from './support.ts'
+import { childrenOf, kill, NODE, ROOT, type RunningInit, startInit, status } from './support.ts'
 import type { InitStart } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
@@ -91,6 +91,12 @@ test(
     const keeper = keeperOf(init)
     t.ok(keeper > 0, 'it is a process of its own')
     t.notMatch(readFileSync(`/proc/${keeper}/environ`, 'latin1'), /./, 'which was not given the environment')
+    t.equal(status(keeper, 'NoNewPrivs'), '1')
+    t.equal(
+      status(keeper, 'CapPrm'),
+      '000000000000000b',
+      'chown, dac_override and fowner, as it gives files to another',
+    )
     rmSync(`${dir}/oidc_token`)
     kill(keeper, 'SIGKILL')
     await init.until(/WARN \[token files\] their keeper was killed by SIGKILL, starting it again in/)
@@ -320,7 +326,7 @@ registerHooks({ load: (url, context, next) => (appendFileSync('${dir}/loaded', u
   )
   // --token-dir was typed, so what judges it is there.
   t.same(
-    without.filter((url) => /identity\/(?!options|custom|cloud)|undici|init\/tokens/.test(url)),
+    without.filter((url) => /src\/identity\/(?!options|custom|cloud)|undici|init\/tokens/.test(url)),
     [],
   )
   t.notOk(existsSync(`${dir}/fly`))
