@@ -4,7 +4,6 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { start } from '../support/process.ts'
 import { installed } from '../support/wire.ts'
 import type { Peer } from './peer.ts'
 
@@ -14,7 +13,7 @@ export const caddy: Peer = {
   strips: { headers: true, body: false },
   missing: () => (installed('caddy', 'version') ? undefined : 'apt-get install caddy'),
   version: () => execFileSync('caddy', ['version'], { encoding: 'utf8' }).trim().split(' ')[0] ?? 'unknown',
-  start({ directory, socket, port, credential, needles }) {
+  launch({ directory, socket, port, credential, needles }) {
     const file = join(directory, 'Caddyfile')
     writeFileSync(
       file,
@@ -43,6 +42,6 @@ ${needles.map((needle) => `    header_down * "${needle}" "***"`).join('\n')}
       XDG_DATA_HOME: directory,
       XDG_CONFIG_HOME: directory,
     }
-    return start('caddy', ['run', '--config', file, '--adapter', 'caddyfile'], socket, env)
+    return { command: 'caddy', args: ['run', '--config', file, '--adapter', 'caddyfile'], env }
   },
 }

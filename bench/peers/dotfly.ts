@@ -3,7 +3,6 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { start } from '../support/process.ts'
 import type { Peer, Task } from './peer.ts'
 
 const HERE = join(import.meta.dirname, '../..')
@@ -20,12 +19,12 @@ export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
     missing: () => (existsSync(entry) ? undefined : `there is no dotfly${other}`),
     version: () =>
       `${(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version}, ${entry === built ? 'built' : 'from source'}`,
-    start: ({ directory, socket, port, credential }: Task) => {
+    launch: ({ directory, socket, port, credential }: Task) => {
       const file = join(directory, 'macaroon')
       writeFileSync(file, credential, { mode: 0o600 })
       const words = ['proxy', '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
       words.push('--macaroon-file', file, '--log-level', log)
-      return start(process.execPath, ['--disable-warning=ExperimentalWarning', entry, ...words], socket, {})
+      return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry, ...words], env: {} }
     },
   }
 }

@@ -4,7 +4,6 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { start } from '../support/process.ts'
 import { installed } from '../support/wire.ts'
 import type { Peer } from './peer.ts'
 
@@ -28,11 +27,11 @@ const go = (scan: boolean): Peer => ({
   strips: { headers: scan, body: scan },
   missing: () => (installed('go', 'version') ? undefined : 'apt-get install golang-go'),
   version: () => /go([0-9.]+)/.exec(execFileSync('go', ['version'], { encoding: 'utf8' }))?.[1] ?? 'unknown',
-  start({ directory, socket, port, credential, needles }) {
+  launch({ directory, socket, port, credential, needles }) {
     const file = join(directory, 'task.json')
     writeFileSync(file, JSON.stringify({ credential, needles }), { mode: 0o600 })
     const words = [...(scan ? ['-scan'] : []), socket, String(port), file]
-    return start(build(dirname(directory)), words, socket, { ...process.env, GOMAXPROCS: '1' })
+    return { command: build(dirname(directory)), args: words, env: { ...process.env, GOMAXPROCS: '1' } }
   },
 })
 

@@ -4,7 +4,6 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { start } from '../support/process.ts'
 import { installed } from '../support/wire.ts'
 import type { Peer } from './peer.ts'
 
@@ -14,7 +13,7 @@ export const haproxy: Peer = {
   strips: { headers: false, body: false },
   missing: () => (installed('haproxy', '-v') ? undefined : 'apt-get install haproxy'),
   version: () => /version ([0-9.]+)/.exec(execFileSync('haproxy', ['-v'], { encoding: 'utf8' }))?.[1] ?? 'unknown',
-  start({ directory, socket, port, credential }) {
+  launch({ directory, socket, port, credential }) {
     const config = join(directory, 'haproxy.cfg')
     writeFileSync(
       config,
@@ -36,6 +35,6 @@ backend flyd
   server flyd 127.0.0.1:${port}
 `,
     )
-    return start('haproxy', ['-db', '-f', config], socket)
+    return { command: 'haproxy', args: ['-db', '-f', config], env: process.env }
   },
 }

@@ -7,7 +7,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Running, start } from '../support/process.ts'
 import { installed } from '../support/wire.ts'
-import type { Peer, Task } from './peer.ts'
+import type { Launch, Peer, Task } from './peer.ts'
 
 const missing = (): string | undefined => (installed('nginx', '-v') ? undefined : 'apt-get install nginx')
 const version = (): string =>
@@ -22,7 +22,7 @@ function peer(name: string, title: string, filter: (needles: readonly string[]) 
     strips: { headers: false, body },
     missing,
     version,
-    start({ directory, socket, port, credential, needles }: Task) {
+    launch({ directory, socket, port, credential, needles }: Task) {
       const server = `upstream flyd { server 127.0.0.1:${port}; keepalive 128; keepalive_requests 100000000; }
         server { listen unix:${socket} backlog=4096; location / {
           proxy_pass http://flyd; proxy_http_version 1.1; proxy_set_header Connection "";
@@ -30,7 +30,7 @@ function peer(name: string, title: string, filter: (needles: readonly string[]) 
           ${filter(needles)}
           proxy_max_temp_file_size 0; proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k;
         } }`
-      return nginx(directory, server, socket)
+      return configure(directory, server)
     },
   }
 }
@@ -51,10 +51,10 @@ export async function nginxUpstream(directory: string): Promise<Running & { port
   const server = `server { listen 127.0.0.1:${port} backlog=4096; default_type "text/plain; charset=utf-8";
     location / { return 200 "${jwt}"; }
     location /v1/echo { add_header Retry-After $http_authorization; return 200 "<$http_authorization>"; } }`
-  return { port, ...(await nginx(directory, server, `127.0.0.1:${port}`)) }
+  return { port, ...(await start(configure(directory, server), `127.0.0.1:${port}`)) }
 }
 
-function nginx(home: string, server: string, address: string): Promise<Running> {
+function configure(home: string, server: string): Launch {
   mkdirSync(home, { recursive: true })
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `${name}_temp_path ${home}/${name};`)
@@ -68,5 +68,5 @@ function nginx(home: string, server: string, address: string): Promise<Running> 
     http { access_log off; keepalive_requests 100000000; ${temporary}\n${server}\n}`,
   )
   execFileSync('nginx', ['-t', '-q', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] })
-  return start('nginx', ['-c', file], address)
+  return { command: 'nginx', args: ['-c', file], env: process.env }
 }

@@ -3,7 +3,6 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { start } from '../support/process.ts'
 import type { Peer } from './peer.ts'
 
 const manifest = (library: string): string => join(import.meta.dirname, '..', 'node_modules', library, 'package.json')
@@ -14,10 +13,10 @@ export const node = (name: string, library = name): Peer => ({
   strips: { headers: true, body: true },
   missing: () => (existsSync(manifest(library)) ? undefined : 'npm ci --prefix bench'),
   version: () => (JSON.parse(readFileSync(manifest(library), 'utf8')) as { version: string }).version,
-  start({ directory, socket, port, credential, needles }) {
+  launch({ directory, socket, port, credential, needles }) {
     const file = join(directory, 'task.json')
     writeFileSync(file, JSON.stringify({ credential, needles }), { mode: 0o600 })
     const program = join(import.meta.dirname, 'node', `${name}.mjs`)
-    return start(process.execPath, [program, socket, String(port), file], socket)
+    return { command: process.execPath, args: [program, socket, String(port), file], env: process.env }
   },
 })

@@ -1,5 +1,3 @@
-import type { Running } from '../support/process.ts'
-
 /** The credential of the benchmarks, of a format that nobody knows: all of it is secret. */
 export const CREDENTIAL = `FlyV1 ${'bench-credential-that-is-no-secret_'.repeat(20)}`
 
@@ -15,6 +13,12 @@ export interface Task {
   needles: readonly string[]
 }
 
+export interface Launch {
+  command: string
+  args: readonly string[]
+  env: NodeJS.ProcessEnv
+}
+
 /** A proxy that a user could pick. */
 export interface Peer {
   /** One word, for --peers. */
@@ -25,5 +29,6 @@ export interface Peer {
   /** Undefined, or why it cannot be measured here and how to change that. */
   missing(): string | undefined
   version(): string
-  start(task: Task): Promise<Running>
+  /** Writes its configuration, and says how it is started. */
+  launch(task: Task): Launch
 }

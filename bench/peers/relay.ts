@@ -1,7 +1,6 @@
 // relay.c, the floor.
 
 import { spawnSync } from 'node:child_process'
-import { start } from '../support/process.ts'
 import { compile } from '../support/wire.ts'
 import type { Peer } from './peer.ts'
 
@@ -11,7 +10,7 @@ export const relay: Peer = {
   strips: { headers: false, body: false },
   missing: () => undefined, // whoever can run the clients has a compiler
   version: () => spawnSync('cc', ['-dumpfullversion'], { encoding: 'utf8' }).stdout.trim(),
-  start({ directory, socket, port }) {
-    return start(compile(directory, 'peers/relay.c'), [socket, String(port)], socket)
+  launch({ directory, socket, port }) {
+    return { command: compile(directory, 'peers/relay.c'), args: [socket, String(port)], env: process.env }
   },
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { CREDENTIAL, type Peer } from '../peers/peer.ts'
 import { nginxUpstream } from '../peers/nginx.ts'
-import type { Running } from './process.ts'
+import { type Running, start } from './process.ts'
 import { installed, Wire } from './wire.ts'
 
 /** A peer that runs. */
@@ -19,14 +19,16 @@ export interface Contestant extends Running {
 export interface Arena {
   directory: string
   wire: Wire
-  /** The processes of the upstream that answers 700 bytes. */
+  /** Of the upstream that answers 700 bytes, on 127.0.0.1. */
+  port: number
+  /** The processes of it. */
   upstream: readonly number[]
   /** One more peer in front of the upstream, or of another port. */
   enter(peer: Peer, options?: { port?: number; credential?: string; needles?: readonly string[] }): Promise<Contestant>
 }
 
 /** The credential, and the same without its scheme. */
-const NEEDLES = [CREDENTIAL, CREDENTIAL.slice('FlyV1 '.length)]
+export const NEEDLES = [CREDENTIAL, CREDENTIAL.slice('FlyV1 '.length)]
 
 /** Ends what `work` has started, and removes what it has written. */
 export async function inArena<R>(work: (arena: Arena) => Promise<R>): Promise<R> {
@@ -48,12 +50,13 @@ export async function inArena<R>(work: (arena: Arena) => Promise<R>): Promise<R>
     return await work({
       directory,
       wire: new Wire(directory),
+      port: upstream.port,
       upstream: upstream.pids(),
       async enter(peer, { port = upstream.port, credential = CREDENTIAL, needles = NEEDLES } = {}) {
         const home = join(directory, `${peer.name}-${entered++}`)
         mkdirSync(home)
         const socket = join(home, 'sock')
-        const started = await peer.start({ directory: home, socket, port, credential, needles })
+        const started = await start(peer.launch({ directory: home, socket, port, credential, needles }), socket)
         running.push(started)
         if (port === upstream.port) await check(peer, socket, credential)
         return { peer, socket, ...started }

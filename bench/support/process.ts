@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import type { Launch } from '../peers/peer.ts'
 
 export interface Running {
   readonly pid: number
@@ -20,12 +21,7 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 /** Starts a program; resolves when something accepts at `address`: a path or `127.0.0.1:port`. */
-export async function start(
-  command: string,
-  args: readonly string[],
-  address: string,
-  env: NodeJS.ProcessEnv = process.env,
-): Promise<Running> {
+export async function start({ command, args, env }: Launch, address: string): Promise<Running> {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env })
   let said = ''
   child.stderr.on('data', (bytes: Buffer) => (said = `${said}${bytes.toString()}`.slice(-2000)))
@@ -117,4 +113,27 @@ export function machineCpu(): number {
   const [, user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] =
     readFileSync('/proc/stat', 'latin1').split('\n')[0]?.split(/ +/).map(Number) ?? []
   return (user + nice + system + irq + softirq) * 1e7
+}
+
+const KIB = 1024 / 1e6 // in MB
+
+/** Of these processes together, MB: `anonymous` memory, which no file can give back, and `pss`, everything, with the
+ * processes' shares of what is shared. */
+export function memoryOf(pids: readonly number[]): { anonymous: number; pss: number } {
+  const sum = { anonymous: 0, pss: 0 }
+  for (const pid of pids) {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+    const of = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1]) * KIB
+    sum.anonymous += of('Anonymous')
+    sum.pss += of('Pss')
+  }
+  return sum
+}
+
+/** Their anonymous memory alone, MB: cheap enough to ask often. */
+export function anonymousOf(pids: readonly number[]): number {
+  let sum = 0
+  for (const pid of pids)
+    sum += Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) * KIB
+  return sum
 }

@@ -4,6 +4,7 @@
 //     wire load SOCKET REQUEST CONNECTIONS SECONDS REQUESTS   closed loop; ends at whichever limit comes first (0: none)
 //     wire read SOCKET REQUEST                                one answer of any length, read as fast as it comes
 //     wire hold SOCKET REQUEST CONNECTIONS                    one request on each, then idle until standard input ends
+//     wire start SOCKET REQUEST COMMAND [ARG…]                how long after its start it accepts, and answers
 //     wire origin                                             serves /…/KIND/BYTES/HEADERS on 127.0.0.1, KIND length
 //                                                             or chunked; prints its port
 //
@@ -14,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -25,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,12 +68,21 @@ static void read_request(const char *path) {
   close(fd);
 }
 
-static int dial(const char *path) {
+/** A descriptor, or -1 when nobody listens there. */
+static int try_dial(const char *path) {
   struct sockaddr_un to = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof to.sun_path) fail("the path of the socket is too long");
   strcpy(to.sun_path, path);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) fail("cannot connect to %s", path);
+  if (fd < 0) fail("socket");
+  if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+static int dial(const char *path) {
+  int fd = try_dial(path);
+  if (fd < 0) fail("cannot connect to %s", path);
   return fd;
 }
 
@@ -277,10 +289,55 @@ static void read_all(const char *path) {
          (double)(now() - start) / 1e9, (double)(first - start) / 1e9, (unsigned long long)spent());
 }
 
+// ---- start
+
+static void start(const char *path, char **command) {
+  static struct answer answer;
+  uint64_t began = now();
+  pid_t pid = fork();
+  if (pid < 0) fail("fork");
+  if (pid == 0) {
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+    execvp(command[0], command);
+    _exit(127);
+  }
+  int fd, status;
+  while ((fd = try_dial(path)) < 0) {
+    if (waitpid(pid, &status, WNOHANG) != 0 || now() - began > 30000000000u) {
+      kill(pid, SIGKILL);
+      fail("%s does not listen", command[0]);
+    }
+    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+  }
+  uint64_t accepts = now();
+  begin(&answer);
+  if (send(fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("cannot send the request");
+  while (answer.state != DONE) {
+    ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+    if (got <= 0) {
+      kill(pid, SIGTERM);
+      fail("the connection was lost");
+    }
+    take(&answer, buffer, (size_t)got);
+  }
+  uint64_t answered = now();
+  close(fd);
+  kill(pid, SIGTERM);
+  waitpid(pid, &status, 0);
+  printf("{\"accepts\":%.3f,\"answers\":%.3f}\n", (double)(accepts - began) / 1e6, (double)(answered - began) / 1e6);
+}
+
 // ---- hold
 
 static void hold(const char *path, int connections) {
   static struct client one;
+  struct rlimit files;
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  errno = 0;
+  if (files.rlim_max < (rlim_t)connections + 10) fail("only %lu files may be open: raise ulimit -n", (unsigned long)files.rlim_max);
   int *fds = malloc((size_t)connections * sizeof *fds);
   for (int i = 0; i < connections; i++) {
     one.fd = fds[i] = dial(path);
@@ -452,6 +509,8 @@ int main(int argc, char **argv) {
     read_all(argv[2]);
   else if (strcmp(mode, "hold") == 0 && argc == 5)
     hold(argv[2], atoi(argv[4]));
+  else if (strcmp(mode, "start") == 0 && argc >= 5)
+    start(argv[2], argv + 4);
   else if (strcmp(mode, "origin") == 0 && argc == 2)
     origin();
   else {

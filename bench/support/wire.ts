@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { once } from 'node:events'
+import type { Launch } from '../peers/peer.ts'
 
 const run = promisify(execFile)
 
@@ -75,14 +76,22 @@ export class Wire {
     return (await this.#run('read', socket, this.#file(ask))) as Read
   }
 
+  /** ms from its start until it accepts, and until it has answered; then it is ended. */
+  async start(
+    socket: string,
+    ask: string,
+    { command, args, env }: Launch,
+  ): Promise<{ accepts: number; answers: number }> {
+    const words = ['start', socket, this.#file(ask), command, ...args]
+    const { stdout } = await run(this.#program, words, { timeout: 60_000, env })
+    return JSON.parse(stdout) as { accepts: number; answers: number }
+  }
+
   /** Idle connections, each after one request; `release` closes them, and throws where one was lost. */
   async hold(socket: string, ask: string, connections: number): Promise<{ release(): Promise<void> }> {
-    const limit = connections + 100
-    const child = spawn(
-      'prlimit',
-      [`--nofile=${limit}:${limit}`, this.#program, 'hold', socket, this.#file(ask), String(connections)],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    )
+    const child = spawn(this.#program, ['hold', socket, this.#file(ask), String(connections)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     const ended = once(child, 'close')
     const [said] = await Promise.race([once(child.stdout, 'data'), ended])
     if (!String(said).startsWith('{')) throw new Error('the idle connections could not be made')

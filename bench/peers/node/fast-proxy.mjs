@@ -11,4 +11,6 @@ const options = {
   rewriteHeaders: blankHeaders,
   onResponse: (_request, response, stream) => pipeline(stream, new Blank(), response, () => undefined),
 }
-createServer((request, response) => proxy(request, response, request.url, options)).listen(socket)
+createServer({ keepAliveTimeout: 120_000 }, (request, response) =>
+  proxy(request, response, request.url, options),
+).listen(socket)

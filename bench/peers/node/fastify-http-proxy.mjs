@@ -5,7 +5,7 @@ import proxy from '@fastify/http-proxy'
 import Fastify from 'fastify'
 import { Blank, blankHeaders, credential, socket, upstream } from './scan.mjs'
 
-const server = Fastify()
+const server = Fastify({ keepAliveTimeout: 120_000 })
 await server.register(proxy, {
   upstream,
   undici: { connections: 128, pipelining: 1 },

@@ -17,4 +17,4 @@ proxy.on('proxyRes', (from, _request, to) => {
   pipeline(from, new Blank(), to, () => undefined)
 })
 proxy.on('error', (_error, _request, to) => to.destroy())
-createServer((request, response) => proxy.web(request, response)).listen(socket)
+createServer({ keepAliveTimeout: 120_000 }, (request, response) => proxy.web(request, response)).listen(socket)

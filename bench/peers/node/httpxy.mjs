@@ -15,6 +15,6 @@ proxy.on('proxyRes', (from, _request, to) => {
   pipeline(from, new Blank(), to, () => undefined)
 })
 proxy.on('error', (_error, _request, to) => to.destroy())
-createServer((request, response) => {
+createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
   proxy.web(request, response).catch(() => response.destroy())
 }).listen(socket)

@@ -1,0 +1,64 @@
+// One large answer: MB a second, CPU seconds for a GiB, and how much memory the peer takes for it at most.
+
+import { anonymousOf, cpuOf } from './support/process.ts'
+import { type Figure, figure, interleave } from './support/statistics.ts'
+import type { Arena, Contestant } from './support/arena.ts'
+import { request } from './support/wire.ts'
+
+export interface StreamRow {
+  peer: string
+  title: string
+  /** How the answer is framed. */
+  kind: 'length' | 'chunked'
+  /** MB/s */
+  speed: Figure
+  /** Seconds a GiB, of all processes of the peer. */
+  cpu: Figure
+  /** The most of anonymous memory, MB, and how much of it this answer has added. */
+  peak: Figure
+  grown: Figure
+}
+
+export const GIB = 2 ** 30
+
+export async function stream(
+  { wire }: Arena,
+  contestants: readonly Contestant[],
+  { rounds, bytes }: { rounds: number; bytes: number },
+): Promise<StreamRow[]> {
+  const pairs = (['length', 'chunked'] as const).flatMap((kind) =>
+    contestants.map((contestant) => ({ contestant, kind })),
+  )
+  for (const { contestant, kind } of pairs) await wire.read(contestant.socket, request(`/v1/${kind}/${bytes >> 4}/0`))
+  const found = await interleave(rounds, pairs, async ({ contestant, kind }) => {
+    const pids = contestant.pids()
+    const before = anonymousOf(pids)
+    const spent = cpuOf(pids)
+    let peak = before
+    const look = setInterval(() => (peak = Math.max(peak, anonymousOf(pids))), 20)
+    const read = await wire.read(contestant.socket, request(`/v1/${kind}/${bytes}/0`))
+    clearInterval(look)
+    if (read.bytes !== bytes) throw new Error(`${contestant.peer.title}: ${read.bytes} bytes came of ${bytes}`)
+    peak = Math.max(peak, anonymousOf(pids))
+    return {
+      speed: bytes / 1e6 / read.seconds,
+      cpu: ((cpuOf(pids) - spent) / 1e9 / bytes) * GIB,
+      peak,
+      grown: peak - before,
+    }
+  })
+  return pairs.map((pair) => {
+    const samples = found.get(pair) ?? []
+    const { name, title } = pair.contestant.peer
+    const of = (what: 'speed' | 'cpu' | 'peak' | 'grown'): Figure => figure(samples.map((one) => one[what]))
+    return {
+      peer: name,
+      title,
+      kind: pair.kind,
+      speed: of('speed'),
+      cpu: of('cpu'),
+      peak: of('peak'),
+      grown: of('grown'),
+    }
+  })
+}
