@@ -26,7 +26,10 @@ export function anthropic(env: Variables, ground: Ground): Arrangement {
     return { ...NOTHING, problems: [{ code: 'AUDIENCE_INVALID', cloud: 'anthropic', variable: AUDIENCE }] }
 
   const file = tokenFile('anthropic', ground, 'anthropic_token', audience)
-  const notices = firstSet(env, 'anthropic', 'STATIC_KEYS_WIN', ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN'])
+  const notices = [
+    ...firstSet(env, 'anthropic', 'STATIC_KEYS_WIN', ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN']),
+    ...firstSet(env, 'anthropic', 'PROFILE_MAY_WIN', ['ANTHROPIC_PROFILE']),
+  ]
   const kept = valueOf(env, FILE)
   if (kept !== undefined && kept !== file.path)
     return { ...NOTHING, notices: [...notices, ...firstSet(env, 'anthropic', 'VARIABLE_KEPT', [FILE])] }

@@ -120,6 +120,7 @@ test('Anthropic: rule and organization', async (t) => {
   })
   t.match(plan({ ...env, ANTHROPIC_IDENTITY_TOKEN_AUDIENCE: 'mine' }).files, [{ audience: 'mine' }])
   t.match(plan({ ...env, ANTHROPIC_IDENTITY_TOKEN_AUDIENCE: 'a'.repeat(513) }).problems, [{ code: 'AUDIENCE_INVALID' }])
+  t.match(plan({ ...env, ANTHROPIC_PROFILE: 'me' }).notices, [{ code: 'PROFILE_MAY_WIN' }])
   t.match(plan({ ANTHROPIC_FEDERATION_RULE_ID: 'x' }).problems, [{ code: 'ORGANIZATION_MISSING' }])
   t.match(plan({ ...env, ANTHROPIC_API_KEY: 'sk' }).notices, [
     { code: 'STATIC_KEYS_WIN', variable: 'ANTHROPIC_API_KEY' },

@@ -5,6 +5,7 @@ import { allowInsecureRequests, discovery } from 'openid-client'
 import { test } from 'tap'
 import { seedRules, startAnthropic } from '../../src/parties/generic/anthropic.ts'
 import { SEED_AUDIENCE, startRelyingParty } from '../../src/parties/generic/relying-party.ts'
+import { needRecord } from '../../src/parties/shape.ts'
 import { forge, makeKey, seconds, startTestIssuer } from './support.ts'
 
 test('a relying party tells the caller who it is, or why not', async (t) => {
@@ -105,6 +106,11 @@ test("Anthropic's token endpoint", async (t) => {
     status: 200,
     body: { access_token: /^sk-ant-oat01-/, token_type: 'Bearer', expires_in: 3600 },
   })
+  const models = async (token: string): Promise<number> =>
+    (await fetch(`${party.url}/v1/models`, { headers: { authorization: `Bearer ${token}` } })).status
+  const { access_token: token } = needRecord((await ask()).body, 'the answer')
+  t.equal(await models(String(token)), 200)
+  t.equal(await models(`${String(token)}x`), 401, 'what was not given opens nothing')
   for (const [name, over, status, error] of [
     ['another grant', { grant_type: 'x' }, 400, 'unsupported_grant_type'],
     ['no assertion', { assertion: undefined }, 400, 'invalid_request'],

@@ -1,6 +1,6 @@
 // A token endpoint in the manner of Anthropic's workload identity federation: RFC 7523 as JSON. From its TypeScript SDK,
 // src/lib/credentials/oidc-federation.ts, which shows what is sent and that a rule which does not match is a 401. What a
-// rule looks like, and the texts of errors, are guesses.
+// rule looks like, and the texts of errors, are guesses. Behind it is one thing to ask with what it gives: the models.
 
 import { randomBytes } from 'node:crypto'
 import { matches } from '../aws/pattern.ts'
@@ -37,10 +37,28 @@ export const seedRules = (issuer: string): Rule[] => [
 ]
 
 export function startAnthropic({ port, rules, reach = {}, now = Date.now }: AnthropicOptions): Promise<Party> {
+  const given = new Map<string, number>() // access token -> when it expires, Unix ms
   return serve({ port }, async (call) => {
+    if (call.path === '/v1/models' && call.method === 'GET') return listModels(call, given, now())
     if (call.path !== '/v1/oauth/token' || call.method !== 'POST') return refuse(404, 'invalid_request', 'not found')
-    return exchange(call, rules, reach, Math.floor(now() / 1000))
+    const reply = await exchange(call, rules, reach, Math.floor(now() / 1000))
+    if ('token' in reply) {
+      given.set(reply.token, now() + LIFE * 1000)
+      return json(200, { access_token: reply.token, token_type: 'Bearer', expires_in: LIFE })
+    }
+    return reply
   })
+}
+
+const LIFE = 3600 // s
+
+/** Only for who shows a token that was given here: a program's first call that has a meaning. */
+function listModels({ headers }: Call, given: ReadonlyMap<string, number>, now: number): Reply {
+  const [, token = ''] = /^Bearer (\S+)$/.exec(headers.get('authorization') ?? '') ?? []
+  if ((given.get(token) ?? 0) <= now)
+    return json(401, { type: 'error', error: { type: 'authentication_error', message: 'invalid bearer token' } })
+  const model = { type: 'model', id: 'claude-example', display_name: 'Example', created_at: '2026-01-01T00:00:00Z' }
+  return json(200, { data: [model], has_more: false, first_id: model.id, last_id: model.id })
 }
 
 const BETAS = ['oauth-2025-04-20', 'oidc-federation-2026-04-01']
@@ -48,7 +66,12 @@ const BETAS = ['oauth-2025-04-20', 'oidc-federation-2026-04-01']
 /** The SDK gives up by itself beyond this: 16 KiB. */
 const LONGEST = 16 * 1024
 
-async function exchange(call: Call, rules: readonly Rule[], reach: Reach, now: number): Promise<Reply> {
+async function exchange(
+  call: Call,
+  rules: readonly Rule[],
+  reach: Reach,
+  now: number,
+): Promise<Reply | { token: string }> {
   const betas = (call.headers.get('anthropic-beta') ?? '').split(',').map((one) => one.trim())
   if (!BETAS.every((one) => betas.includes(one)))
     return refuse(400, 'invalid_request', `anthropic-beta must name ${BETAS.join(' and ')}`)
@@ -71,11 +94,7 @@ async function exchange(call: Call, rules: readonly Rule[], reach: Reach, now: n
     if (!(caught instanceof IdTokenError)) throw caught
     return refuse(401, 'invalid_grant', NO_MATCH)
   }
-  return json(200, {
-    access_token: `sk-ant-oat01-${randomBytes(48).toString('base64url')}`,
-    token_type: 'Bearer',
-    expires_in: 3600,
-  })
+  return { token: `sk-ant-oat01-${randomBytes(48).toString('base64url')}` }
 }
 
 const NO_MATCH = 'the federation rule does not match the assertion'
