@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { Failure } from '../errors.ts'
 import { programDirectory } from '../os/self.ts'
 
-/** What a build leaves beside package.json, as `build.json`, for there is no repository where it is installed. */
+/** What a build leaves beside its files, or beside package.json, as `build.json`, for there is no repository where it is installed. */
 interface Build {
   /** Abbreviated or whole, in hexadecimal. */
   commit: string
@@ -17,11 +17,12 @@ declare const DOTFLY_VERSION: string | undefined
 /** `0.1.0 (16e84b1ca)`, or `0.1.0` where nobody knows the commit. */
 export function version(from?: string): string {
   if (from === undefined && typeof DOTFLY_VERSION === 'string') return DOTFLY_VERSION
-  const root = packageRoot(from ?? programDirectory())
+  const program = from ?? programDirectory()
+  const root = packageRoot(program)
   const manifest = json(join(root, 'package.json'))
   const number = member(manifest, 'version')
   if (number === undefined) throw new Failure('package.json names no version')
-  const commit = builtFrom(root) ?? headOf(join(root, '.git'))
+  const commit = builtFrom(program) ?? builtFrom(root) ?? headOf(join(root, '.git'))
   return commit === undefined ? number : `${number} (${commit.slice(0, 9)})`
 }
 

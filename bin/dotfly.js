@@ -1,0 +1,17 @@
+#!/usr/bin/env -S node --no-warnings
+// What npm installs as `dotfly`, in syntax that every Node understands: says which Node is needed, or runs the program.
+
+import { existsSync } from 'node:fs'
+
+const [major = 0, minor = 0, patch = 0] = process.versions.node.split('.').map(Number)
+const enough = major > 26 || (major === 26 && (minor > 5 || (minor === 5 && patch >= 1)))
+const source = new URL('dotfly.ts', import.meta.url)
+if (!enough) {
+  process.stderr.write(
+    `dotfly: Node.js ${process.versions.node} is too old, 26.5.1 or later is needed: install it, or run npx --package=node@26 --package=dotfly dotfly\n`,
+  )
+  process.exitCode = 1
+} else {
+  // A clone has the source and needs no build; the package has no source.
+  await import(existsSync(source) ? source.href : '../dist/dotfly.js')
+}

@@ -1,0 +1,82 @@
+// `npm run build`: what npm gets, in dist/. tsc makes JavaScript and declarations of every file; rollup then joins that
+// JavaScript, comments and all, because at a start of this program half the time would go into loading its files one by
+// one: all that `init` and `proxy` need on their way is one file, and each part that runs as a process of its own is.
+
+import { execFileSync } from 'node:child_process'
+import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { rollup } from 'rollup'
+import type { Plugin } from 'rollup'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const DIST = join(ROOT, 'dist')
+const TREE = join(DIST, 'tree')
+
+/** Src files that every `init` and `proxy` loads: one chunk. The rest is loaded by who needs it. */
+const HOT =
+  /^(?:cli\/(?:main|commands|version|arguments|settings|sockets|printable|init)|init\/(?!tokens|config|metrics)[a-z]+|os\/[a-z]+|errors)\.js$/
+
+/** Named as src/os/self.ts asks for them. */
+const PARTS = {
+  proxy: 'proxy/main.js',
+  filter: 'proxy/filter.js',
+  identity: 'identity/main.js',
+  issuer: 'issuer/main.js',
+}
+
+rmSync(DIST, { recursive: true, force: true })
+execFileSync(
+  process.execPath,
+  [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', TREE],
+  {
+    cwd: ROOT,
+    stdio: 'inherit',
+  },
+)
+
+/** Says of each module where it comes from, for whoever compares. */
+const origin: Plugin = {
+  name: 'origin',
+  transform: (code, id) =>
+    code.startsWith('#!')
+      ? null
+      : { code: `// from ${relative(TREE, id).replace(/\.js$/, '.ts')}\n${code}`, map: null },
+}
+const external = (id: string): boolean => !id.startsWith('.') && !id.startsWith('/')
+
+const program = await rollup({
+  input: {
+    dotfly: join(TREE, 'bin/dotfly.js'),
+    index: join(TREE, 'src/index.js'),
+    mock: join(TREE, 'src/mock/start.js'),
+  },
+  external,
+  plugins: [origin],
+  preserveEntrySignatures: 'strict',
+})
+await program.write({
+  dir: DIST,
+  format: 'es',
+  chunkFileNames: '[name].js',
+  // No import is hoisted into who imports the importer: what is cold stays unloaded.
+  hoistTransitiveImports: false,
+  manualChunks: (id) => (HOT.test(relative(join(TREE, 'src'), id)) ? 'main' : undefined),
+})
+await program.close()
+
+// The trusted process shares no file with anybody: one to read, to hash, to allow.
+for (const [part, entry] of Object.entries(PARTS)) {
+  const bundle = await rollup({ input: join(TREE, 'src', entry), external, plugins: [origin] })
+  await bundle.write({ file: join(DIST, `${part}.js`), format: 'es', inlineDynamicImports: true })
+  await bundle.close()
+}
+
+// Of the tree the declarations are left: exports point at them.
+cpSync(join(TREE, 'src'), join(DIST, 'types'), {
+  recursive: true,
+  filter: (path) => !path.endsWith('.js'),
+})
+rmSync(TREE, { recursive: true })
+const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim()
+writeFileSync(join(DIST, 'build.json'), `${JSON.stringify({ commit })}\n`)
