@@ -142,7 +142,7 @@ const RULES: Record<string, [rule: Rule, broken: Record<string, string>]> = {
   'only src/os/self.ts knows where the program lies': [
     (files) =>
       noMatch(/\bimport\.meta\b|\b__(?:file|dir)name\b/g)(
-        new Map([...files].filter(([path]) => path !== 'src/os/self.ts')),
+        new Map([...files].filter(([path]) => path.startsWith('src/') && path !== 'src/os/self.ts')),
       ),
     { 'src/init/a.ts': `new URL('../proxy/main.ts', import.meta.url)`, 'src/proxy/b.ts': 'read(__dirname)' },
   ],
