@@ -37,8 +37,8 @@ const REASON = new Map(
 
 const WHOLE_LIMIT = 64 * 1024 // a JWT is about 1 KiB
 const JOIN_LIMIT = 16 * 1024 // up to here one copy and one write beat a gathering write
+const TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
 export const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
-const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
 
 /** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. */
 export function refusal(code: Code, close: boolean): Buffer {
@@ -75,9 +75,9 @@ export class Exchange implements Asker {
   readonly #request: Request
   readonly #ask: Ask
   readonly #needles: Needles
-  readonly #strip: Strip
+  #strip: Strip | undefined // for a body that comes in pieces
   #head: AnswerHead | undefined
-  #parts: Buffer[] = [] // stripped, not yet handed to the guest
+  #parts: Buffer[] = [] // not yet handed to the guest; stripped, but for a token that is not whole
   #size = 0 // bytes in #parts
   #begun = false // the guest has our head
   #ended = false
@@ -88,7 +88,6 @@ export class Exchange implements Asker {
     this.#request = request
     this.#ask = ask
     this.#needles = needles
-    this.#strip = new Strip(needles)
     this.report = report
   }
 
@@ -101,11 +100,15 @@ export class Exchange implements Asker {
   }
 
   part(bytes: Buffer): void {
-    this.#hold(this.#strip.push(bytes))
+    if (this.#ask.mints) this.#hold(bytes)
+    else if (bytes.length === this.#head?.length) {
+      this.report.hits += stripWhole(this.#needles, bytes)
+      this.#hold(bytes)
+    } else this.#hold((this.#strip ??= new Strip(this.#needles)).push(bytes))
   }
 
   end(): void {
-    this.#hold(this.#strip.end())
+    if (this.#strip !== undefined) this.#hold(this.#strip.end())
     this.#ended = true
   }
 
@@ -113,16 +116,7 @@ export class Exchange implements Asker {
     const head = this.#head
     if (head === undefined) return 'read on'
     if (this.#ask.mints) {
-      if (this.#size > WHOLE_LIMIT) {
-        this.connection?.abandon()
-        this.fail('FLYD_TOO_LARGE')
-      } else if (!this.#ended) {
-        // A token goes out whole or not at all. The parts lie in the read buffer, which is about to be used again.
-        this.#parts = [Buffer.concat(this.#parts)]
-      } else if (head.status === 200 && !JWT.test(Buffer.concat(this.#parts).toString('latin1'))) {
-        this.connection?.abandon()
-        this.fail('FLYD_NOT_A_TOKEN')
-      } else this.#send(head)
+      this.#mint(head)
       return 'read on'
     }
     this.#send(head)
@@ -130,13 +124,13 @@ export class Exchange implements Asker {
   }
 
   done(): void {
-    this.report.hits += this.#strip.hits
+    this.report.hits += this.#strip?.hits ?? 0
     this.#guest.over(this.#closes)
   }
 
   fail(code: Code): void {
     this.report.code = code
-    this.report.hits += this.#strip.hits
+    this.report.hits += this.#strip?.hits ?? 0
     // Once our head is out the only honest thing is to break off, so that a cut answer cannot pass for a whole one.
     if (!this.#begun) {
       this.report.status = STATUS[code]
@@ -153,6 +147,30 @@ export class Exchange implements Asker {
     if (bytes.length === 0) return
     this.#parts.push(bytes)
     this.#size += bytes.length
+  }
+
+  /** A token goes out whole or not at all. */
+  #mint(head: AnswerHead): void {
+    if (this.#size > WHOLE_LIMIT) {
+      this.#refuse('FLYD_TOO_LARGE')
+      return
+    }
+    const [first] = this.#parts
+    // What is not all here must leave the read buffer, which is about to be used again.
+    const whole = this.#ended && first?.length === this.#size ? first : Buffer.concat(this.#parts, this.#size)
+    this.#parts = [whole]
+    if (!this.#ended) return
+    const token = TOKEN.test(whole.toString('latin1'))
+    const hits = stripWhole(this.#needles, whole, token)
+    this.report.hits += hits
+    // A token with blanks in it is none.
+    if (head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')
+    else this.#send(head)
+  }
+
+  #refuse(code: Code): void {
+    this.connection?.abandon()
+    this.fail(code)
   }
 
   /** Hands what is there to the guest, in one write. */
@@ -181,11 +199,13 @@ export class Exchange implements Asker {
     const framing =
       length !== undefined ? `content-length: ${length}\r\n` : this.#chunked ? 'transfer-encoding: chunked\r\n' : ''
     const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
+    const status = statusLine(head.status)
+    const said = toGuest(head.fields)
     const bytes = Buffer.from(
-      `${statusLine(head.status)}${toGuest(head.fields)}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,
+      `${status}${said}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,
       'latin1',
     )
-    this.report.hits += stripWhole(this.#needles, bytes)
+    this.report.hits += stripWhole(this.#needles, bytes.subarray(status.length, status.length + said.length))
     this.report.status = head.status
     this.#begun = true
     return bytes

@@ -25,6 +25,7 @@ const HEAD_LIMIT = 5_000 // ms from a request's first byte to the end of its hea
 const IDLE_LIMIT = 75_000 // ms between requests
 const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
+const REPEAT_LIMIT = 1024 // bytes of a request that are kept to know it again
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
 export class Guest implements Listener {
@@ -33,6 +34,7 @@ export class Guest implements Listener {
   readonly #caller: { pid: number; uid: number; gid: number }
   readonly #reader = new RequestReader()
   #exchange: Exchange | undefined
+  #last: { readonly bytes: Buffer; readonly request: Request; readonly ask: Ask } | undefined
   #begun = 0 // performance.now() at which the exchange began
   #requests = 0
   #deadline = performance.now() + IDLE_LIMIT
@@ -104,14 +106,24 @@ export class Guest implements Listener {
 
   #data(bytes: Buffer): void {
     if (this.#closing) return
-    if (this.#exchange === undefined && !this.#reader.partial) this.#deadline = performance.now() + HEAD_LIMIT
+    if (this.#exchange !== undefined) {
+      this.#reader.push(bytes)
+      this.#socket.pause() // one request in work and one read ahead bound the memory of a pipelining guest
+      return
+    }
+    const fresh = !this.#reader.partial
+    // Clients that keep a connection repeat themselves to the byte, and nothing but the bytes decides.
+    if (fresh && this.#last?.bytes.equals(bytes) === true && this.pending <= HIGH_WATER) {
+      this.#serve(this.#last.request, this.#last.ask)
+      return
+    }
+    if (fresh) this.#deadline = performance.now() + HEAD_LIMIT
     this.#reader.push(bytes)
-    if (this.#exchange === undefined) this.#next()
-    else this.#socket.pause() // one request in work and one read ahead bound the memory of a pipelining guest
+    this.#next(fresh ? bytes : undefined)
   }
 
-  /** Takes requests until one is in work, the bytes run out, or one is refused for good. */
-  #next(): void {
+  /** Takes requests until one is in work, the bytes run out, or one is refused for good. `bytes`: all that there is. */
+  #next(bytes?: Buffer): void {
     while (this.#exchange === undefined && !this.#closing) {
       if (this.pending > HIGH_WATER) {
         // It asks and does not read: no more until it has read all of this, and `drain` comes.
@@ -126,7 +138,7 @@ export class Guest implements Listener {
       }
       this.#deadline = performance.now() + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request, '', false)
-      else this.#begin(request)
+      else this.#begin(request, bytes)
     }
   }
 
@@ -146,16 +158,23 @@ export class Guest implements Listener {
     this.#socket.resume()
   }
 
-  #begin(request: Request): void {
-    this.#requests++
+  #begin(request: Request, bytes: Buffer | undefined): void {
     const ask = this.#door.judge(request)
     if (typeof ask === 'string') {
       // A refused HEAD has a body in our answer and none in its sender's mind: the connection cannot go on.
       // A target that is none, or hostile, could be read in another way too, and with it all that follows.
       const goesOn = ask !== 'METHOD_NOT_ALLOWED' && ask !== 'TARGET_MALFORMED'
+      this.#requests++
       this.#refuse(ask, request.method, request.keepAlive && goesOn)
       return
     }
+    if (bytes !== undefined && bytes.length <= REPEAT_LIMIT && !this.#reader.partial)
+      this.#last = { bytes: Buffer.from(bytes), request: { ...request, body: EMPTY }, ask }
+    this.#serve(request, ask)
+  }
+
+  #serve(request: Request, ask: Ask): void {
+    this.#requests++
     const report = blankReport(this.#door.socket, this.#caller)
     report.method = ask.method
     report.route = ask.route

@@ -39,6 +39,8 @@ export interface Ask {
   /** A token is being minted: the answer is held until it is whole and has the shape of a JWT. */
   readonly mints: boolean
   readonly audience?: string
+  /** What upstream.ts writes before and behind the credential, kept for a guest that asks the same again. */
+  wire?: readonly [before: Buffer, after: Buffer]
 }
 
 const MACHINE = '/v1/apps/:app/machines/:machine'
@@ -213,33 +215,45 @@ type Judged = { readonly body: string; readonly audience?: string } | Code
 /** `{"aud"?: string, "aws_principal_tags"?: boolean}` or nothing; anything else could be read differently by flyd. */
 function tokenBody(bytes: Buffer, audiences: readonly string[]): Judged {
   if (bytes.length > TOKEN_BODY_LIMIT) return 'REQUEST_BODY_TOO_LARGE'
-  const parsed = bytes.length === 0 ? {} : parseObject(bytes)?.value
+  const parsed = bytes.length === 0 ? {} : parseObject(bytes)
   if (parsed === undefined) return 'BODY_MALFORMED'
-  const { aud, aws_principal_tags: tags, ...rest } = parsed
-  if (Object.keys(rest).length > 0 || (tags !== undefined && typeof tags !== 'boolean')) return 'BODY_MALFORMED'
+  if (Object.keys(parsed).some((key) => key !== 'aud' && key !== 'aws_principal_tags')) return 'BODY_MALFORMED'
+  const { aud, aws_principal_tags: tags } = parsed
+  if (tags !== undefined && typeof tags !== 'boolean') return 'BODY_MALFORMED'
   if (aud !== undefined && (typeof aud !== 'string' || aud.length > AUDIENCE_LIMIT || !aud.isWellFormed()))
     return 'BODY_MALFORMED'
   if (audiences.length > 0 && (aud === undefined || !audiences.includes(aud))) return 'AUDIENCE_NOT_ALLOWED'
-  return { body: JSON.stringify({ aud, aws_principal_tags: tags }), ...(aud === undefined ? {} : { audience: aud }) }
+  const body = JSON.stringify({ aud, aws_principal_tags: tags })
+  return aud === undefined ? { body } : { body, audience: aud }
 }
 
 /** Any JSON object, written anew, or nothing. */
 function jsonBody(bytes: Buffer): Judged {
-  const parsed = bytes.length === 0 ? undefined : parseObject(bytes)
-  if (parsed === undefined) return bytes.length === 0 ? { body: '' } : 'BODY_MALFORMED'
-  return { body: parsed.text }
+  if (bytes.length === 0) return { body: '' }
+  const parsed = parseObject(bytes, exactly)
+  if (parsed === undefined) return 'BODY_MALFORMED'
+  try {
+    return { body: JSON.stringify(parsed) }
+  } catch {
+    return 'BODY_MALFORMED' // nested beyond the stack
+  }
 }
 
-function parseObject(bytes: Buffer): { value: Record<string, unknown>; text: string } | undefined {
+function parseObject(
+  bytes: Buffer,
+  revive?: (key: string, part: unknown) => unknown,
+): Readonly<Record<string, unknown>> | undefined {
   if (!isUtf8(bytes)) return undefined
   try {
-    const value: unknown = JSON.parse(bytes.toString(), exactly)
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-    return { value: { ...value }, text: JSON.stringify(value) }
+    const value: unknown = JSON.parse(bytes.toString(), revive)
+    return isObject(value) ? value : undefined
   } catch {
     return undefined // not JSON, or nested beyond the stack: all the guest's fault, all one code
   }
 }
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** 1e999 or twenty digits would reach flyd as another number: refused. */
 function exactly(_: string, part: unknown): unknown {

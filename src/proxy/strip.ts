@@ -29,6 +29,8 @@ const STRIDE = 8
 const RAW = 1
 const ESCAPED = 2
 const SEMICOLON = 0x3b
+/** Bytes up to which looking at each costs less than eight calls of memchr. */
+const SHORT = 2048
 /** Bytes kept of what went before a chunk: a window, and the unit that its first byte may be cut from. */
 const CONTEXT = 32
 
@@ -112,12 +114,9 @@ export class Needles {
   }
 
   /** All windows in `b`, by their offsets plus `base`. Reads only: two runs may overlap, and blanking the first would
-   *  hide the second and leave its tail. */
-  find(b: Buffer, base: number): Run[] {
-    this.#found = []
-    this.#covered = NOTHING
-    this.#long = NOTHING
-    this.#judged.clear()
+   *  hide the second and leave its tail. `plain`: it is known that none of INTRODUCERS is in it but at its end. */
+  find(b: Buffer, base: number, plain = false): Run[] {
+    this.#forget()
     const filter = this.#filter
     const shift = this.#shift
     const view = new DataView(b.buffer, b.byteOffset, b.length)
@@ -129,7 +128,8 @@ export class Needles {
         (i + 4 <= last && ((filter[hash(view.getInt32(i + 4, true) | 0x20202020, shift)] ?? 0) & RAW) !== 0)
       if (beside && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
     }
-    this.#findEscaped(b)
+    if (!plain) this.#findEscaped(b)
+    if (this.#found.length === 0) return this.#found
     for (const run of this.#found) {
       run.from += base
       run.to += base
@@ -141,15 +141,19 @@ export class Needles {
   /** How many bytes at the end of `b` are a run in progress, from its first secret byte that a window may still hold. */
   findTail(b: Buffer): number {
     this.#tail = 0
-    this.#found = []
-    this.#covered = NOTHING
-    this.#long = NOTHING
-    this.#judged.clear()
+    this.#forget()
     // The end of a line or of an event must never wait. What comes next is judged with it all the same.
     if (b.length < SECRET || b[b.length - 1] === 0x0a) return 0
     for (let cut = 0; cut < 10; cut++)
       if (cut === 0 || INTRODUCES[b[b.length - cut] ?? 0] !== 0) this.#before(b, b.length - cut)
     return this.#tail
+  }
+
+  #forget(): void {
+    this.#found = []
+    this.#covered = NOTHING
+    this.#long = NOTHING
+    if (this.#judged.size > 0) this.#judged.clear()
   }
 
   /** Finds runs that end at `end`, by their last 4 bytes, or 2 where units are long. */
@@ -166,8 +170,13 @@ export class Needles {
     }
   }
 
-  /** At the speed of memchr where introducers are rare; where they are many, that would cost a call for each. */
+  /** At the speed of memchr where introducers are rare; where they are many, that would cost a call for each, as it
+   *  would in a short answer. */
   #findEscaped(b: Buffer): void {
+    if (b.length < SHORT) {
+      this.#findDense(b, 0)
+      return
+    }
     let calls = 16 + (b.length >> 6)
     for (const [k, introducer] of INTRODUCERS.entries()) {
       for (let i = b.indexOf(introducer); i >= 0; i = b.indexOf(introducer, i + 1)) {
@@ -430,8 +439,8 @@ function inUrls(gram: number, urls: number): number {
 }
 
 /** Blanks in place; how many runs. For header values, and for bodies that are whole. */
-export function stripWhole(n: Needles, b: Buffer): number {
-  if (n.find(b, 0).length === 0) return 0
+export function stripWhole(n: Needles, b: Buffer, plain = false): number {
+  if (n.find(b, 0, plain).length === 0) return 0
   const strip = new Strip(n)
   strip.push(b)
   return strip.hits

@@ -152,19 +152,9 @@ export class Connection {
     this.#deadline =
       performance.now() +
       (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
-    const length = Buffer.byteLength(ask.body)
-    const framing =
-      length > 0
-        ? `Content-Type: application/json\r\nContent-Length: ${length}\r\n`
-        : ask.method === 'GET'
-          ? ''
-          : 'Content-Length: 0\r\n'
     // Ours goes on last, as bytes: nothing the guest sent may name, replace or remove it.
-    this.#credential.writeTo(
-      this.#socket,
-      `${ask.method} ${ask.target} HTTP/1.1\r\n${HOST}${ask.fields}${framing}Authorization: `,
-      `\r\n\r\n${ask.body}`,
-    )
+    const [before, after] = (ask.wire ??= wire(ask))
+    this.#credential.writeTo(this.#socket, before, after)
   }
 
   resume(): void {
@@ -232,4 +222,18 @@ export class Connection {
     if (this.#reused && ask.again && this.#reader.silent) this.#pool.again(ask, asker)
     else asker.fail(code)
   }
+}
+
+function wire(ask: Ask): readonly [before: Buffer, after: Buffer] {
+  const length = Buffer.byteLength(ask.body)
+  const framing =
+    length > 0
+      ? `Content-Type: application/json\r\nContent-Length: ${length}\r\n`
+      : ask.method === 'GET'
+        ? ''
+        : 'Content-Length: 0\r\n'
+  return [
+    Buffer.from(`${ask.method} ${ask.target} HTTP/1.1\r\n${HOST}${ask.fields}${framing}Authorization: `, 'latin1'),
+    Buffer.from(`\r\n\r\n${ask.body}`),
+  ]
 }
