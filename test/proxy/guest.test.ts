@@ -158,3 +158,41 @@ test('a guest that closes after a request still has its exchange, and its event'
   await proxy.until(() => proxy.exchanges().length >= 20)
   t.equal(proxy.exchanges().length, 20)
 })
+
+test('what a guest says again, to the byte, is asked and answered again; one byte more is another request', async (t) => {
+  const flyd = await startFlyd(t)
+  const audiences = ['sts.amazonaws.com', 'sts.amazonaws.con']
+  const proxy = await startProxy(t, { flyd: flyd.url, sockets: [{ audiences: audiences.slice(0, 1) }] })
+  const guest = new RawGuest(proxy.path)
+  const says = async (request: string): Promise<number | undefined> => {
+    const before = guest.answers.length
+    guest.socket.write(request)
+    await guest.answered(before + 1)
+    return guest.answers.at(-1)?.status
+  }
+  const other = MINT.replace('.com', '.con')
+  t.equal(other.length, MINT.length)
+  t.same(
+    [await says(MINT), await says(MINT), await says(other), await says(MINT), await says(READ), await says(READ)],
+    [200, 200, 403, 200, 200, 200],
+  )
+  // The same bytes, cut in two, and with the head of another request behind them.
+  guest.socket.write(MINT.slice(0, -5))
+  await sleep(50)
+  t.equal(await says(MINT.slice(-5)), 200)
+  t.equal(await says(MINT + READ.slice(0, 9)), 200)
+  t.equal(await says(READ.slice(9)), 200)
+  t.equal(await says(READ), 200)
+  t.equal(flyd.requests.filter(({ target }) => target === '/v1/tokens/oidc').length, 5)
+  t.equal(new Set(flyd.requests.map(({ raw }) => raw)).size, 2, 'the same is asked in the same bytes')
+  await proxy.until(() => proxy.exchanges().length === 10)
+  t.same(
+    proxy.exchanges().map(({ audience, code, route }) => audience ?? code ?? route),
+    [
+      ...['sts.amazonaws.com', 'sts.amazonaws.com', 'AUDIENCE_NOT_ALLOWED', 'sts.amazonaws.com'],
+      ...['/v1/tokens/current', '/v1/tokens/current', 'sts.amazonaws.com', 'sts.amazonaws.com'],
+      ...['/v1/tokens/current', '/v1/tokens/current'],
+    ],
+  )
+  guest.socket.destroy()
+})
