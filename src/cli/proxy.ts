@@ -81,6 +81,11 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
   const metrics = metricsWord === '' ? undefined : await openMetrics(metricsWord, options)
   // Only now: a mistyped option needs neither libc nor a child process.
   const { superviseProxy } = await import('../init/launch.ts')
+  const { refuseTracers } = await import('../os/confine.ts')
+  // We keep the page's descriptor for the next start: no program of our user may take it from us, nor make Node open
+  // the inspector, whose port any user could dial.
+  refuseTracers()
+  process.on('SIGUSR1', () => undefined)
   const { activated } = await import('../init/activation.ts')
   const { serviceOf } = await import('../init/service.ts')
   const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)

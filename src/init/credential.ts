@@ -36,6 +36,8 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
   } finally {
     unmapPage(page)
     closeSync(from)
+    // The next descriptor to be made would be standard input, and the entrypoint's as well: it was our listening socket.
+    if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   }
   return { fd, secret }
 }

@@ -1,7 +1,9 @@
 // The third guarantee: root that scans all memory of the daemon finds nothing. Each test has a negative control, in
 // which the same attacker succeeds because one defence is off.
 
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'tap'
 import { hardeningOf } from '../../src/init/harden.ts'
 import { CREDENTIAL, leaks } from '../support/corpus.ts'
@@ -107,6 +109,26 @@ test('nothing in environ, cmdline, descriptors, files or logs, however noisy', {
     'wrote no report',
   )
 })
+
+test(
+  'a macaroon on standard input leaves the entrypoint an empty one, not a descriptor of ours',
+  { skip },
+  async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'dotfly-stdin-'))
+    t.teardown(() => rmSync(directory, { recursive: true }))
+    writeFileSync(join(directory, 'macaroon'), CREDENTIAL)
+    const stdin = openSync(join(directory, 'macaroon'), 'r')
+    t.teardown(() => closeSync(stdin))
+    const init = await startInit(t, {
+      command: ['sh', '-c', 'for fd in /proc/$$/fd/*; do echo "$(basename $fd) $(readlink $fd)"; done'],
+      macaroon: ['--macaroon-fd', '0'],
+      stdin,
+    })
+    await init.ended
+    t.match(init.out(), /^0 \/dev\/null$/m)
+    t.notMatch(init.out(), /macaroon|secretmem/)
+  },
+)
 
 test('the proxy gives up what it can', { skip }, async (t) => {
   const init = await startInit(t, { command: ['sleep', '100'] })

@@ -48,6 +48,8 @@ export interface InitStart {
   /** PID 1 of a namespace, or a subreaper below this process. */
   namespace?: boolean
   macaroon?: string[]
+  /** A descriptor of ours that becomes its standard input. */
+  stdin?: number
   /** Settings of its socket. */
   socket?: string
   /** Another build of test/init/main.ts. */
@@ -83,7 +85,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
     ...words,
   ]
   const child = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [start.stdin ?? 'ignore', 'pipe', 'pipe'],
     env: start.env ?? { PATH: process.env['PATH'] ?? '' },
   })
   let out = ''
@@ -92,11 +94,11 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
   const heard = (): void => {
     for (const look of waiting) look()
   }
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
     out += text
     heard()
   })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     log += text
     heard()
   })
