@@ -1,7 +1,7 @@
 // Starts the trusted process and keeps it running. The rights it gets are the launch line below and nothing else:
 // an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way.
 
-import { closeSync, readFileSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, readFileSync, statSync } from 'node:fs'
 import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
@@ -15,6 +15,7 @@ import { STEP_NAMES } from './steps.ts'
 import type { Step } from './steps.ts'
 import type { ProxyOptions } from './options.ts'
 import { bindSocket } from './sockets.ts'
+import type { Bound } from './sockets.ts'
 import { supervise } from './supervise.ts'
 import type { Supervised } from './supervise.ts'
 
@@ -77,21 +78,18 @@ export async function launchProxy(
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
   if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
   const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
-  const sockets: number[] = []
+  const bound: Bound[] = []
   const release = (): void => {
-    for (const [i, fd] of sockets.entries()) {
-      closeSync(fd)
-      const socket = options.sockets[i]
-      if (socket !== undefined && socket.fd === undefined) unlinkQuietly(socket.path)
-    }
+    for (const socket of bound) socket.release()
     closeSync(page)
   }
   try {
-    for (const socket of options.sockets) sockets.push(await bindSocket(socket))
+    for (const socket of options.sockets) bound.push(await bindSocket(socket))
   } catch (error) {
     release()
     throw error
   }
+  const sockets = bound.map(({ fd }) => fd)
 
   const line = JSON.stringify({
     page: FIRST_INHERITED,
@@ -230,14 +228,5 @@ function parseEvent(text: string): Event | undefined {
     return typeof event?.kind === 'string' ? event : undefined
   } catch {
     return undefined
-  }
-}
-
-function unlinkQuietly(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    // A sandbox may have removed it on purpose.
-    if (errnoOf(error) !== 'ENOENT') throw error
   }
 }

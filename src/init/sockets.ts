@@ -1,29 +1,52 @@
 // Where the guest dials. The sockets are bound here, once, and outlive every process that serves them.
 
-import { lstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, lstatSync, mkdirSync, realpathSync, statSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { listenUnix, PATH_LIMIT } from '../os/listen.ts'
 import { LaunchError } from './error.ts'
 import type { SocketOptions } from './options.ts'
 
-/** A listening descriptor for the socket: the inherited one, or one of ours. Then a stale socket of ours is taken over;
- * a live one, a file that is no socket, or a directory that anyone may write to is refused with a LaunchError. */
-export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOptions): Promise<number> {
-  if (fd !== undefined) return fd
+/** A listening descriptor, and what gives it up. */
+export interface Bound {
+  readonly fd: number
+  release(): void
+}
+
+/** Binds the socket, or takes the one that a service manager has bound already. A stale socket of ours is taken over; a
+ * live one, a file that is no socket, or a place that anyone may change is refused with a LaunchError. */
+export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOptions): Promise<Bound> {
+  if (fd !== undefined) return { fd, release: () => closeSync(fd) }
   if (Buffer.byteLength(path) > PATH_LIMIT)
     throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
-  const directory = dirname(path)
-  mkdirSync(directory, { recursive: true, mode: 0o755 })
-  const { mode: rights } = statSync(directory)
-  const sticky = (rights & 0o1000) !== 0
-  if ((rights & 0o002) !== 0 && !sticky)
-    throw new LaunchError(`directory ${directory} is writable by everybody: chmod o-w it`)
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  refuseShared(realpathSync(dirname(path)))
   await clearStale(path, uid)
+  let bound: number
   try {
-    return listenUnix(path, mode, uid, gid)
+    bound = listenUnix(path, mode, uid, gid)
   } catch (error) {
     throw new LaunchError(error instanceof Error ? error.message : `cannot listen at ${path}`, { cause: error })
+  }
+  const { dev, ino } = lstatSync(path)
+  return {
+    fd: bound,
+    release() {
+      closeSync(bound)
+      // A sandbox may have removed it, or put something else there or over it, on purpose: that is not ours to remove.
+      const found = lstatSync(path, { throwIfNoEntry: false })
+      if (found?.dev === dev && found.ino === ino) unlinkSync(path)
+    },
+  }
+}
+
+/** Whoever may rename a directory on the way to the socket may put another server in its place. */
+function refuseShared(directory: string): void {
+  for (let at = directory; ; at = dirname(at)) {
+    const { mode } = statSync(at)
+    const sticky = (mode & 0o1000) !== 0
+    if ((mode & 0o002) !== 0 && !sticky) throw new LaunchError(`directory ${at} is writable by everybody: chmod o-w it`)
+    if (at === dirname(at)) return
   }
 }
 
