@@ -10,7 +10,7 @@ import { SEED_OBJECTS, startS3 } from '../../src/parties/aws/s3.ts'
 import { Sessions } from '../../src/parties/aws/sessions.ts'
 import { startSts } from '../../src/parties/aws/sts.ts'
 import { needRecord } from '../../src/parties/shape.ts'
-import { run, runGuest, startTestIssuer } from './support.ts'
+import { run, runGuest, startTestIssuer, stsAt } from './support.ts'
 import type { Ran, TestIssuer } from './support.ts'
 
 const FLY = 'https://oidc.fly.io'
@@ -130,18 +130,20 @@ const skip = found === undefined ? 'aws is not installed: nothing was tested aga
 
 test(`AWS's command line: ${found ?? 'none'}`, { skip }, async (t) => {
   const { env } = await start(t)
+  const { HOME = '', AWS_ENDPOINT_URL_STS: sts = '', AWS_ENDPOINT_URL_S3: s3 = '' } = env
+  stsAt(HOME, sts)
   const aws = (...args: string[]): Promise<Ran> =>
     run('aws', args, { ...env, AWS_DEFAULT_REGION: 'us-east-1', AWS_PAGER: '' })
   const who = await aws('sts', 'get-caller-identity', '--output', 'json')
   t.equal(who.code, 0, who.err)
   t.match(JSON.parse(who.out), { Arn: 'arn:aws:sts::123456789012:assumed-role/weather-cat/weather-cat-3d8d377ce9e398' })
-  const object = await aws('s3', 'cp', 's3://weather-cat/forecast.txt', '-')
+  const object = await aws('s3', 'cp', 's3://weather-cat/forecast.txt', '-', '--endpoint-url', s3)
   t.equal(object.code, 0, object.err)
   t.equal(object.out, 'meow, with a chance of rain\n')
   // Left alone, it still signs URLs for this region in the way before last, which is not modelled.
-  const config = join(String(env['HOME']), 'config')
+  const config = join(HOME, 'config')
   await writeFile(config, '[default]\ns3 =\n    signature_version = s3v4\n')
-  const signed = await run('aws', ['s3', 'presign', 's3://weather-cat/forecast.txt'], {
+  const signed = await run('aws', ['s3', 'presign', 's3://weather-cat/forecast.txt', '--endpoint-url', s3], {
     ...env,
     AWS_DEFAULT_REGION: 'us-east-1',
     AWS_CONFIG_FILE: config,

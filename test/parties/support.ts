@@ -2,8 +2,10 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exportJWK, generateKeyPair } from 'jose'
 import type { CryptoKey, JWK, JWTPayload } from 'jose'
@@ -118,6 +120,29 @@ export async function closedPort(): Promise<number> {
   await once(server, 'close')
   if (address === null || typeof address === 'string') throw new TypeError('no port')
   return address.port
+}
+
+/** Tells botocore, and so AWS's command line, where STS is: by rules of endpoints below HOME, which it knew before it
+ * knew AWS_ENDPOINT_URL_STS (1.31, of the command line 1.29 and 2.13; Debian's is older). */
+export function stsAt(home: string, url: string): void {
+  const directory = join(home, '.aws/models/sts/2011-06-15')
+  mkdirSync(directory, { recursive: true })
+  const parameter = (builtIn: string, type: string): object => ({ builtIn, type, required: false, documentation: '' })
+  const authSchemes = [{ name: 'sigv4', signingName: 'sts', signingRegion: 'us-east-1' }]
+  writeFileSync(
+    join(directory, 'endpoint-rule-set-1.json'),
+    JSON.stringify({
+      version: '1.0',
+      parameters: {
+        Region: parameter('AWS::Region', 'String'),
+        UseDualStack: parameter('AWS::UseDualStack', 'Boolean'),
+        UseFIPS: parameter('AWS::UseFIPS', 'Boolean'),
+        Endpoint: parameter('SDK::Endpoint', 'String'),
+        UseGlobalEndpoint: parameter('AWS::STS::UseGlobalEndpoint', 'Boolean'),
+      },
+      rules: [{ conditions: [], type: 'endpoint', endpoint: { url, properties: { authSchemes }, headers: {} } }],
+    }),
+  )
 }
 
 export interface Ran {
