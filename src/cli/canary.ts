@@ -6,6 +6,7 @@ import type { CanaryReport } from '../canary/canary.ts'
 import { Failure, UsageError } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import { type Grammar, readArguments } from './arguments.ts'
+import { coloured, patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly canary [OPTION…]
 
@@ -41,7 +42,15 @@ export async function canary(words: readonly string[]): Promise<number> {
   })
   if (asked === undefined) return 0
   const { quick, seed, json } = asked
-  const report = await runCanary({ seed, quick, progress: progressLine() }).catch((caught: unknown) => {
+  const report = await patiently('searching answers', (how) => {
+    let percent = 0
+    const progress = (done: number, of: number): void => {
+      const now = Math.floor((100 * done) / of)
+      if (now > percent) how(`${now} %`)
+      percent = now
+    }
+    return runCanary({ seed, quick, progress })
+  }).catch((caught: unknown) => {
     if (caught instanceof LaunchError) throw new Failure(caught.message, { cause: caught })
     throw caught
   })
@@ -59,17 +68,10 @@ function table(seed: string, { formats, spellings, rows, leaks }: CanaryReport):
     `${'position'.padEnd(width)}    tried  leaks`,
     ...lines,
     '',
-    ...leaks.slice(0, 20).map(({ position, format, spelling }) => `LEAK in ${position}: ${format}, ${spelling}`),
-    `${tried} answers, ${formats} credential formats, up to ${spellings} spellings: ${leaks.length === 0 ? 'nothing leaked' : `${leaks.length} leaked`} (seed ${seed})`,
+    ...leaks
+      .slice(0, 20)
+      .map(({ position, format, spelling }) => `${coloured('red', 'LEAK')} in ${position}: ${format}, ${spelling}`),
+    `${tried} answers, ${formats} credential formats, up to ${spellings} spellings: ${leaks.length === 0 ? coloured('green', 'nothing leaked') : coloured('red', `${leaks.length} leaked`)} (seed ${seed})`,
     '',
   ].join('\n')
-}
-
-/** On a terminal only, and gone when it is done. */
-function progressLine(): (done: number, of: number) => void {
-  if (!process.stderr.isTTY) return () => undefined
-  return (done, of) => {
-    if (done % 100 === 0) process.stderr.write(`\r${Math.floor((100 * done) / of)} %`)
-    if (done === of) process.stderr.write('\r\u001b[K')
-  }
 }

@@ -11,6 +11,7 @@ import { openLog } from './log.ts'
 import { printable } from './printable.ts'
 import { askedToEnd } from './signals.ts'
 import { parseSocket } from './sockets.ts'
+import { patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly demo
 
@@ -55,9 +56,11 @@ async function show(dir: string, end: Promise<void>): Promise<void> {
   const socket = parseSocket(join(dir, 'api'))
   const { startMock } = await import('../mock/start.ts')
   const { superviseProxy } = await import('../init/launch.ts')
-  const fly = await startMock({ dir: join(dir, 'fly'), parties: false }).catch((caught: unknown) => {
-    throw new Failure(`the mock cannot start: ${printable(reason(caught))}`, { cause: caught })
-  })
+  const fly = await patiently('starting', () => startMock({ dir: join(dir, 'fly'), parties: false })).catch(
+    (caught: unknown) => {
+      throw new Failure(`the mock cannot start: ${printable(reason(caught))}`, { cause: caught })
+    },
+  )
   try {
     const [machine] = fly.file.machines
     if (machine === undefined) throw new Failure('the mock has no Machine')

@@ -10,6 +10,7 @@ import { PROBLEM } from './keep.ts'
 import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
+import { coloured, patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly doctor [OPTION…]
 
@@ -65,7 +66,9 @@ export async function doctor(words: readonly string[], env: Environment): Promis
   if (asked === undefined) return 0
   const { examine } = await import('../doctor/examine.ts')
   const { hardeningHere } = await hardening()
-  const { findings, token } = await examine({ ...asked.examination, hardening: hardeningHere })
+  const { findings, token } = await patiently('asking for tokens', () =>
+    examine({ ...asked.examination, hardening: hardeningHere }),
+  )
   const explained = findings.map((finding) => ({ code: finding.code, about: finding.about, ...explain(finding) }))
   const ok = !findings.some(isWrong)
   if (asked.json) {
@@ -73,8 +76,11 @@ export async function doctor(words: readonly string[], env: Environment): Promis
     return ok ? 0 : 1
   }
   if (token !== undefined) say(`token   iss ${token.iss}\n        sub ${token.sub}\n        aud ${token.aud}`)
-  for (const { level, code, what, fix } of explained) say(`${level.padEnd(7)} ${what} [${code}]\n        fix: ${fix}`)
-  if (findings.length === 0) say('nothing is wrong')
+  for (const { level, code, what, fix } of explained) {
+    process.stdout.write(coloured(level === 'wrong' ? 'red' : 'yellow', level.padEnd(7)))
+    say(` ${what} [${code}]\n        fix: ${fix}`)
+  }
+  if (findings.length === 0) process.stdout.write(`${coloured('green', 'nothing is wrong')}\n`)
   return ok ? 0 : 1
 }
 

@@ -6,6 +6,7 @@ import { LEVELS, type Level } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event, Exchange } from '../proxy/event.ts'
 import { printable } from './printable.ts'
+import { coloured } from './terminal.ts'
 
 type LineLevel = 'info' | 'warn' | 'error'
 export interface Line {
@@ -111,11 +112,14 @@ function jsonLog(level: Level): Output {
   }
 }
 
+const shownLevel = (level: LineLevel): string =>
+  level === 'info' ? 'INFO' : coloured(level === 'warn' ? 'yellow' : 'red', level.toUpperCase())
+
 function humanLog(level: Level): Output {
   const least = LEVELS.indexOf(level)
   return {
     line: ({ level, message }) => {
-      if (LEVELS.indexOf(level) >= least) process.stdout.write(`${level.toUpperCase()} ${message}\n`)
+      if (LEVELS.indexOf(level) >= least) process.stdout.write(`${shownLevel(level)} ${message}\n`)
     },
     close: () => Promise.resolve(),
   }

@@ -4,9 +4,10 @@ import { closeSync } from 'node:fs'
 import { Failure, UsageError } from '../errors.ts'
 import { loadMacaroon } from '../init/credential.ts'
 import { LaunchError } from '../init/error.ts'
+import { readLines } from '../init/lines.ts'
 import { executable } from '../os/self.ts'
 import { listen, send } from '../os/signals.ts'
-import { spawn } from '../os/spawn.ts'
+import { pipe, spawn } from '../os/spawn.ts'
 import { Children, exitCode } from '../os/wait.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
@@ -18,6 +19,7 @@ in whatever spelling, as the proxy does with answers: byte for byte as long.
 On standard error a line for each run: its offset, its length and the spelling.
 
     --macaroon-file FILE   what to look for           DOTFLY_MACAROON_FILE
+    --json                 those lines as JSON: {"offset", "length", "spelling"}
     -h, --help             this text
 
 Exit codes: 0 done, whatever was found, 1 failed, 2 wrong usage.
@@ -30,40 +32,53 @@ Example: does a log hold this Machine's macaroon?
 export const grammar: Grammar = {
   name: 'strip',
   help: HELP,
-  declare: (command) => command.option('--macaroon-file <file>'),
+  declare: (command) => command.option('--macaroon-file <file>').option('--json'),
 }
 
 export async function strip(words: readonly string[], env: Environment): Promise<number> {
-  const file = readArguments(grammar, words, (command) => {
-    const word = command.opts<{ macaroonFile?: string }>().macaroonFile ?? env['DOTFLY_MACAROON_FILE'] ?? ''
+  const asked = readArguments(grammar, words, (command) => {
+    const typed = command.opts<{ macaroonFile?: string; json?: true }>()
+    const word = typed.macaroonFile ?? env['DOTFLY_MACAROON_FILE'] ?? ''
     if (word === '') throw new UsageError('no macaroon: name its file with --macaroon-file')
-    return word
+    return { file: word, json: typed.json === true }
   })
-  return file === undefined ? 0 : filter(file)
+  return asked === undefined ? 0 : filter(asked.file, asked.json)
 }
 
-async function filter(file: string): Promise<number> {
+async function filter(file: string, json: boolean): Promise<number> {
   const page = load(file)
   const self = executable('filter')
   const children = new Children()
+  const said = json ? pipe() : undefined
   const started = spawn({
     file: self.file,
     argv: ['dotfly', ...self.args(['--disable-warning=ExperimentalWarning'], [])],
     env: [],
-    files: [0, 1, 2, page],
+    files: [0, 1, said?.write ?? 2, page],
   })
   closeSync(page)
+  if (said !== undefined) closeSync(said.write)
   if ('refused' in started) throw new Failure(`the filter cannot be started (${started.refused})`)
   // It has a session of its own, which no Ctrl-C of the terminal reaches.
   listen([HUP, INT, TERM], (signal) => send(started.pid, signal))
+  const told = said === undefined ? undefined : readLines(said.read, started.pid, tellInJson)
   const ending = await children.ending(started.pid)
   children.close()
+  await told
   return 'signal' in ending ? exitCode(ending) : ending.code === 0 ? 0 : 1
 }
 
 const HUP = 1
 const INT = 2
 const TERM = 15
+
+/** The filter says `offset 12, 40 bytes: hex of …`; what else it might say passes as it is. */
+function tellInJson(line: string): true {
+  const [, offset, length, spelling] = /^offset ([0-9]+), ([0-9]+) bytes: (.*)$/.exec(line) ?? []
+  const run = { offset: Number(offset), length: Number(length), spelling }
+  process.stderr.write(`${offset === undefined ? line : JSON.stringify(run)}\n`)
+  return true
+}
 
 function load(file: string): number {
   try {

@@ -11,6 +11,7 @@ import { choice, type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
+import { patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly token [OPTION…]
 
@@ -85,7 +86,9 @@ export async function token(words: readonly string[], env: Environment): Promise
   if (asked === undefined) return 0
   const { form, wait, ...request } = asked
   try {
-    const jwt = await (wait > 0 ? untilToken(request, wait) : requestToken(request))
+    const jwt = await patiently('waiting for a token', () =>
+      wait > 0 ? untilToken(request, wait) : requestToken(request),
+    )
     process.stdout.write(`${await SPELL[form](jwt, env, request.timeout)}\n`)
     return 0
   } catch (caught) {

@@ -44,6 +44,18 @@ test('demo: a temporary directory that is too deep for a socket is refused, and 
   t.strictSame(readdirSync(deep), [])
 })
 
+test('mock --json: what mock.json holds, on one line, when everything answers', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'cli-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const child = start(['mock', '--dir', dir, '--json'])
+  t.teardown(() => child.kill('SIGKILL'))
+  const done = ended(child)
+  const said = await until(child, /\n/)
+  t.strictSame(JSON.parse(said), JSON.parse(readFileSync(join(dir, 'mock.json'), 'utf8')))
+  child.kill('SIGINT')
+  t.strictSame(await done, { code: 0, signal: null })
+})
+
 test('mock: a line for each Machine, then ready; Ctrl-C keeps what others put into the directory', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'cli-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))

@@ -28,6 +28,31 @@ test('strip: every run goes, nothing else does, and each is told without its byt
   t.notOk(said.includes(token.slice(4, 12)))
 })
 
+test('strip --json: the same runs, a JSON object a line', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'strip-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const file = join(directory, 'macaroon')
+  const token = `tok.${randomBytes(60).toString('base64url')}`
+  writeFileSync(file, `FlyV1 ${token}\n`)
+  const input = `<${token}>`.repeat(300)
+  const told = async (...more: string[]): Promise<string> => {
+    const child = start(['strip', '--macaroon-file', file, ...more])
+    child.stdin!.end(input)
+    const [out, said] = await Promise.all([text(child.stdout!), text(child.stderr!)])
+    t.equal(out, `<${'*'.repeat(token.length)}>`.repeat(300))
+    return said
+  }
+  const lines: { offset: number; length: number; spelling: string }[] = (await told('--json'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  t.equal(lines.length, 300)
+  t.equal(
+    lines.map(({ offset, length, spelling }) => `offset ${offset}, ${length} bytes: ${spelling}\n`).join(''),
+    await told(),
+  )
+})
+
 test('strip: an empty input is an empty output, a wrong file one line', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'strip-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
