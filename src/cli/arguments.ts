@@ -31,7 +31,7 @@ export function readArguments<T>(
   } catch (caught) {
     if (!(caught instanceof CommanderError)) throw caught
     if (caught.code === 'commander.helpDisplayed') return undefined
-    throw new UsageError(`${problem(caught, words)}: see dotfly ${name} --help`, { cause: caught })
+    throw new UsageError(`${problem(caught, words, command)}: see dotfly ${name} --help`, { cause: caught })
   }
   return read(command)
 }
@@ -49,7 +49,7 @@ export function choice(flags: string, choices: readonly string[]): Option {
   return option
 }
 
-function problem({ code, message }: CommanderError, words: readonly string[]): string {
+function problem({ code, message }: CommanderError, words: readonly string[], command: Command): string {
   if (code === 'commander.optionMissingArgument') {
     const flag = /--[a-z-]+/.exec(message)?.[0] ?? 'an option'
     return `${flag} has no value`
@@ -58,8 +58,17 @@ function problem({ code, message }: CommanderError, words: readonly string[]): s
     const word = words.find((candidate) => message.includes(`'${candidate}'`)) ?? 'an option'
     if (/^--macaroon(=|$)/.test(word))
       return 'the macaroon is never given on the command line, name its file with --macaroon-file'
+    const flag = word.replace(/=.*$/s, '')
+    if (
+      flag !== word &&
+      command
+        .createHelp()
+        .visibleOptions(command)
+        .some(({ long }) => long === flag)
+    )
+      return `${flag} takes no value`
     const guess = /Did you mean (--[a-z-]+)/.exec(message)?.[1]
-    return `unknown option ${shown(word.replace(/=.*$/s, ''))}${guess === undefined ? '' : `, did you mean ${guess}`}`
+    return `unknown option ${shown(flag)}${guess === undefined ? '' : `, did you mean ${guess}`}`
   }
   if (code === 'commander.excessArguments') return 'too many words on the command line'
   return 'the command line cannot be read'

@@ -1,14 +1,14 @@
 // The command line: finds the command, loads it and nothing else, and turns how it ended into an exit code.
 
+import { writeSync } from 'node:fs'
 import { Failure, UsageError } from '../errors.ts'
 import { COMMANDS, type Environment, HELP } from './commands.ts'
 import { shown } from './printable.ts'
 import { version } from './version.ts'
 
 export async function main(argv: readonly string[], env: Environment): Promise<number> {
-  // A reader that went away, as in `dotfly token | true`, is not our failure.
-  process.stdout.on('error', tolerateClosed)
-  process.stderr.on('error', tolerateClosed)
+  process.stdout.on('error', notWritten)
+  process.stderr.on('error', notWritten)
   try {
     return await dispatch(argv, env)
   } catch (caught) {
@@ -23,7 +23,7 @@ async function dispatch(argv: readonly string[], env: Environment): Promise<numb
   if (first === '--version' || first === '-V') return print(`${version()}\n`)
   const help = first === 'help' || first === '--help' || first === '-h'
   const [name, words] = help ? [rest[0], ['--help']] : [first, rest]
-  if (name === undefined) {
+  if (name === undefined || (help && (name === 'help' || name.startsWith('-')))) {
     print(HELP)
     return argv.length === 0 ? 2 : 0
   }
@@ -73,6 +73,13 @@ function print(text: string): 0 {
   return 0
 }
 
-function tolerateClosed(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error
+/** A reader that went away, as in `dotfly token | true`, is not our failure. A full disk is: whoever reads the file later
+ * must not take a part for the whole. */
+function notWritten({ code }: NodeJS.ErrnoException): void {
+  if (code === 'EPIPE') return
+  try {
+    writeSync(2, `dotfly: the output cannot be written (${code ?? 'unknown'}): is the disk full?\n`)
+  } finally {
+    process.exit(1)
+  }
 }

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -5,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { test, type Test } from 'tap'
 import { version } from '../../src/cli/version.ts'
-import { dotfly, ended, start, until } from './dotfly.ts'
+import { BIN, dotfly, ended, NODE, plain, start, until } from './dotfly.ts'
 
 /** The commands that the help text lists. */
 const names = async (): Promise<string> =>
@@ -28,6 +29,7 @@ test('help is on standard output and exits 0, for all and for each', async (t) =
       'fits a terminal',
     )
   }
+  for (const more of ['help', '--help', '--version']) t.strictSame(await dotfly(['--help', more]), all)
   t.strictSame(await dotfly(['help', 'token']), await dotfly(['token', '-h']))
 })
 
@@ -108,6 +110,8 @@ const WRONG: Record<string, [words: string[], env: Record<string, string>, says:
     {},
     'unknown option --sokcet, did you mean --socket: see dotfly proxy --help',
   ],
+  'a value for a flag': [['token', '--claims=yes'], {}, '--claims takes no value: see dotfly token --help'],
+  'a value for --help': [['token', '--help=all'], {}, '--help takes no value: see dotfly token --help'],
   'a word too many': [['token', 'x'], {}, 'too many words on the command line: see dotfly token --help'],
   'the macaroon as an option': [
     ['proxy', '--macaroon=FlyV1 fm2_c2VjcmV0'],
@@ -152,6 +156,19 @@ for (const [what, [words, env, says]] of Object.entries(WRONG)) {
     t.strictSame(await dotfly(words, env), { code: 2, stdout: '', stderr: `dotfly: ${says}\n` })
   })
 }
+
+test('a disk that is full is one line and exit code 1, a reader that went away is nothing', async (t) => {
+  const shell = (line: string): { status: number | null; stderr: string } =>
+    spawnSync('bash', ['--norc', '-c', line, NODE, BIN], { encoding: 'utf8', env: plain() })
+  const run = '"$0" --disable-warning=ExperimentalWarning "$1"'
+  for (const words of ['--version', 'token --help', 'man', 'completion bash']) {
+    t.match(shell(`${run} ${words} >/dev/full`), {
+      status: 1,
+      stderr: 'dotfly: the output cannot be written (ENOSPC): is the disk full?\n',
+    })
+    t.match(shell(`${run} ${words} | true; exit \${PIPESTATUS[0]}`), { status: 0, stderr: '' })
+  }
+})
 
 test('no command at all prints help and exits 2', async (t) => {
   t.match(await dotfly([]), { code: 2, stdout: /^Usage/ })
