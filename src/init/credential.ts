@@ -21,10 +21,12 @@ export type Source = { file: string; unlink?: boolean } | { fd: number }
 export function loadMacaroon(source: Source, hidden = true): { fd: number; secret: boolean } {
   const name = 'file' in source ? `macaroon file ${source.file}` : `macaroon descriptor ${source.fd}`
   const from = 'file' in source ? open(source.file, name) : source.fd
+  // Before the page is made, which may get the number of a descriptor that is not open.
+  const device = isCharacterDevice(from, name)
   const { fd, secret } = createPage(LIMIT + 8, hidden)
   const page = mapPage(fd)
   try {
-    const length = fstatSync(from).isCharacterDevice() ? readLine(from, page) : readAll(from, page)
+    const length = device ? readLine(from, page) : readAll(from, page)
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
     if ('file' in source && source.unlink === true) unlinkSync(source.file)
@@ -40,6 +42,14 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   }
   return { fd, secret }
+}
+
+function isCharacterDevice(fd: number, name: string): boolean {
+  try {
+    return fstatSync(fd).isCharacterDevice()
+  } catch (error) {
+    throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
+  }
 }
 
 function open(file: string, name: string): number {

@@ -157,6 +157,14 @@ for (const [what, [words, env, says]] of Object.entries(WRONG)) {
   })
 }
 
+test('proxy: a macaroon descriptor that is not open is one line and exit code 1', async (t) => {
+  t.match(await dotfly(['proxy', '--macaroon-fd', '77']), {
+    code: 1,
+    stdout: '',
+    stderr: 'dotfly: macaroon descriptor 77 cannot be read (EBADF)\n',
+  })
+})
+
 test('a disk that is full is one line and exit code 1, a reader that went away is nothing', async (t) => {
   const shell = (line: string): { status: number | null; stderr: string } =>
     spawnSync('bash', ['--norc', '-c', line, NODE, BIN], { encoding: 'utf8', env: plain() })
