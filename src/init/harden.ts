@@ -6,6 +6,7 @@ import { dropBounding, within, without } from '../os/capabilities.ts'
 import type { Capability } from '../os/capabilities.ts'
 import { refuseTracers } from '../os/confine.ts'
 import { getLimit, setLimit } from '../os/limits.ts'
+import { refuseTracing } from '../os/seccomp.ts'
 import type { Step } from './steps.ts'
 
 /** Without these root cannot look into another process or the kernel. sys_admin stays: images need it to mount. */
@@ -50,6 +51,10 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): string[] {
   }
   take('capabilities', () => {
     if (process.geteuid?.() === 0) dropBounding(TAKEN)
+  })
+  // CAP_SYS_ADMIN, which stays, stands in for the capabilities of both. Whoever is not root has neither anyway.
+  take('tracing', () => {
+    if (process.geteuid?.() === 0) refuseTracing()
   })
   return faults
 }
@@ -107,6 +112,11 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
       'capabilities',
       left === undefined ? undefined : left.length === 0,
       left === undefined || left.length === 0 ? 'bounding set' : `still there: ${left.join(', ')}`,
+    ),
+    found(
+      'tracing',
+      ours.Seccomp === undefined ? undefined : ours.Seccomp !== '0',
+      'system call filter of this process',
     ),
     found('usermodehelper', helpers.includes(undefined) ? undefined : masked, 'kernel.usermodehelper'),
     found(

@@ -6,6 +6,8 @@ export const STEPS = {
   dumpable: 'no core dump of init or the proxy, and no tracer without CAP_SYS_PTRACE',
   core: 'core dump limit 0 for init and the proxy; the entrypoint keeps its own',
   capabilities: 'root in the Machine loses ptrace, module, rawio, boot, perfmon, bpf, syslog and checkpoint_restore',
+  tracing:
+    'no bpf(2) and no perf_event_open(2), whose programs run inside any process; an image that runs containers needs them',
   usermodehelper: 'programs that the kernel starts, such as a core_pattern pipe, lose them as well',
   sysctl: 'no kexec, and no dump of programs that changed user',
   lockdown: 'kernel lockdown in mode confidentiality: no kprobe, no /proc/kcore',

@@ -1,7 +1,7 @@
 // `dotfly proxy` holds the credential's page for the next start of the trusted process. Whoever runs it often runs the
 // guest programs too, as the same user: what such a program can try on the launcher is tried here.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -52,7 +52,9 @@ async function attack(pid: number): Promise<Map<string, string>> {
   return new Map([...out.matchAll(/^(\w+) (\w+)$/gm)].map(([, name = '', result = '']) => [name, result]))
 }
 
-test('a process of the same user has nothing of the launcher', { skip }, async (t) => {
+const PYTHON = spawnSync('python3', ['--version']).status === 0 ? false : 'needs python3, the attacker'
+
+test('a process of the same user has nothing of the launcher', { skip: skip === false ? PYTHON : skip }, async (t) => {
   const { pid } = await launched(t)
   const results = await attack(pid)
   t.equal(results.size, 6, 'six attacks')

@@ -2,8 +2,10 @@
 // which the same attacker succeeds because one defence is off.
 
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { hardeningOf } from '../../src/init/harden.ts'
 import { CREDENTIAL, leaks } from '../support/corpus.ts'
@@ -14,6 +16,7 @@ import { kill, ROOT, SLOW, startInit, status } from './support.ts'
 import type { RunningInit } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, as the attacker is'
+const PYTHON = spawnSync('python3', ['--version']).status === 0 ? false : 'needs python3, the attacker'
 const REQUESTS = SLOW ? 10_000 : 2_000
 /** The end of the credential: its signature is there. The rest could be found in part. */
 const NEEDLE = Buffer.from(CREDENTIAL.slice(-40))
@@ -129,6 +132,33 @@ test(
     t.notMatch(init.out(), /macaroon|secretmem/)
   },
 )
+
+const TRACE = fileURLToPath(new URL('trace.py', import.meta.url))
+/** What the kernel lets root do where no init has taken anything: what it does not let root do needs no defence. */
+function traces(): boolean {
+  if (process.arch !== 'x64') return false
+  const { stdout } = spawnSync('python3', [TRACE, '0', NEEDLE.toString('hex')], { encoding: 'utf8' })
+  return /^trace nothing$/m.test(stdout ?? '')
+}
+
+test('root runs no program of its own inside the proxy', { skip: skip === false ? PYTHON : skip }, async (t) => {
+  const able = traces()
+  const flyd = await startFlyd(t, 'tcp')
+  for (const off of ['', 'tracing']) {
+    const script = `exec 2>&1; sleep 0.6; python3 ${TRACE} 65532 ${NEEDLE.toString('hex')} "$SOCKET"; echo done`
+    const init = await startInit(t, {
+      flyd: flyd.url,
+      command: ['sh', '-c', `SOCKET=$(tr '\\0' '\\n' < /proc/1/cmdline | grep -o '^/.*/api'); ${script}`],
+      options: off === '' ? [] : ['--no-harden', off],
+    })
+    await init.ended
+    t.match(init.out(), /^done$/m, 'the attacker lived')
+    const [, result] = /^trace (\w+)$/m.exec(init.out()) ?? []
+    if (off === '') t.equal(result, 'EPERM', init.out())
+    else if (able) t.equal(result, 'leak', 'negative control: without the filter it is read')
+    else t.comment('this kernel lets root trace nothing: no control')
+  }
+})
 
 test('the proxy gives up what it can', { skip }, async (t) => {
   const init = await startInit(t, { command: ['sleep', '100'] })
