@@ -25,7 +25,7 @@ user of the program that has the trouble.
                           prints: is it too wide, and does it fit this Machine?
     --token-file, --token-dir, --aws-principal-tags
                           as in dotfly keep --help
-    --json                print {"ok", "token", "findings"}
+    --json                print {"ok", "token", "findings", "hardening"}
     -h, --help            this text
 
 Exit codes: 0 nothing is wrong (there may be advice), 1 something is, 2 wrong usage.
@@ -66,16 +66,22 @@ export async function doctor(words: readonly string[], env: Environment): Promis
   if (asked === undefined) return 0
   const { examine } = await import('../doctor/examine.ts')
   const { hardeningHere } = await hardening()
-  const { findings, token } = await patiently('asking for tokens', () =>
-    examine({ ...asked.examination, hardening: hardeningHere }),
-  )
+  const {
+    findings,
+    token,
+    hardening: defences,
+  } = await patiently('asking for tokens', () => examine({ ...asked.examination, hardening: hardeningHere }))
   const explained = findings.map((finding) => ({ code: finding.code, about: finding.about, ...explain(finding) }))
   const ok = !findings.some(isWrong)
   if (asked.json) {
-    process.stdout.write(`${printableJson({ ok, token: token ?? null, findings: explained })}\n`)
+    process.stdout.write(`${printableJson({ ok, token: token ?? null, findings: explained, hardening: defences })}\n`)
     return ok ? 0 : 1
   }
   if (token !== undefined) say(`token   iss ${token.iss}\n        sub ${token.sub}\n        aud ${token.aud}`)
+  for (const state of ['on', 'off', 'unknown'] as const) {
+    const steps = defences.filter((defence) => defence.state === state).map(({ step }) => step)
+    if (steps.length > 0) say(`${state.padEnd(7)} ${steps.join(', ')}`)
+  }
   for (const { level, code, what, fix } of explained) {
     process.stdout.write(coloured(level === 'wrong' ? 'red' : 'yellow', level.padEnd(7)))
     say(` ${what} [${code}]\n        fix: ${fix}`)

@@ -24,15 +24,25 @@ export interface Examination {
   /** Text for a variable that cannot be used, by its code. */
   readonly problems: Readonly<Record<string, string>>
   /** The defences of the running Machine; init knows how to look. */
-  readonly hardening?: () => readonly { step: string; state: 'on' | 'off' | 'unknown'; because: string }[]
+  readonly hardening?: () => readonly Defence[]
   readonly now?: () => number
   readonly request?: typeof requestToken
+}
+
+/** As anybody in the Machine can see it. */
+interface Defence {
+  readonly step: string
+  readonly state: 'on' | 'off' | 'unknown'
+  /** What was seen. */
+  readonly because: string
 }
 
 export interface Diagnosis {
   readonly findings: readonly Finding[]
   /** What a token of this Machine says. */
   readonly token: (Seen & { readonly aud: string }) | undefined
+  /** All of them, as they are. */
+  readonly hardening: readonly Defence[]
 }
 
 export async function examine(examination: Examination): Promise<Diagnosis> {
@@ -42,27 +52,36 @@ export async function examine(examination: Examination): Promise<Diagnosis> {
   const findings: Finding[] = [...reviewSocket(socket)]
   let token: Diagnosis['token']
   if (findings.length === 0) {
-    const audiences = new Set([...plan.files.map(({ audience }) => audience), examination.audience].filter(isText))
+    // Of every cloud that is asked for, whoever keeps its file.
+    const unnamed = { ...env, ...Object.fromEntries(TOKEN_VARIABLES.map((name) => [name, undefined])) }
+    const { files } = arrange(unnamed, identity)
+    const audiences = new Set([...files.map(({ audience }) => audience), examination.audience].filter(isText))
     for (const audience of audiences.size === 0 ? [undefined] : audiences) {
       const asked = await ask(examination, socket, audience)
       findings.push(...asked.findings.filter(({ code }) => !findings.some((one) => one.code === code)))
       token ??= asked.token
     }
   }
-  if (token !== undefined && issuer !== undefined)
-    findings.push(...issuerFinding('what you registered', issuer, token.iss))
+  if (issuer !== undefined) findings.push(...issuerFinding('what you registered', issuer, token?.iss))
   if (policy !== undefined) {
     const audience = examination.audience ?? 'sts.amazonaws.com'
     findings.push(...reviewPolicy({ ...policy, audience, awsPrincipalTags: identity.awsPrincipalTags, token }))
   }
-  findings.push(...reviewVariables(env, plan, examination.problems), ...reviewClouds(plan, token))
   const named = TOKEN_VARIABLES.map((name) => valueOf(env, name)).filter(isText)
   const others = named.filter((path) => path.startsWith('/') && !plan.files.some((file) => file.path === path))
   const now = (examination.now ?? Date.now)()
-  for (const file of [...plan.files, ...others.map((path) => ({ path }))]) findings.push(...reviewFile(file, now))
-  for (const { step, state, because } of hardening?.() ?? [])
+  const files = [...plan.files, ...others.map((path) => ({ path }))].map((file) => reviewFile(file, now))
+  // A variable that names a good token is as it should be: dotfly init has set it, whose --token-dir is not known here.
+  const good = new Set(others.filter((_, i) => files[plan.files.length + i]?.length === 0))
+  const notices = plan.notices.filter(
+    ({ code, variable }) => code !== 'VARIABLE_KEPT' || !good.has(valueOf(env, variable) ?? ''),
+  )
+  findings.push(...reviewVariables(env, { ...plan, notices }, examination.problems), ...reviewClouds(plan, token))
+  findings.push(...files.flat())
+  const defences = hardening?.() ?? []
+  for (const { step, state, because } of defences)
     if (state === 'off') findings.push(finding('HARDENING_OFF', step, because))
-  return { findings, token }
+  return { findings, token, hardening: defences }
 }
 
 const finding = (code: Code, about: string, seen = '', wanted = ''): Finding => ({ code, about, seen, wanted })
@@ -113,7 +132,7 @@ async function ask(
   { request = requestToken, now = Date.now }: Examination,
   socket: string,
   audience: string | undefined,
-): Promise<Diagnosis> {
+): Promise<Omit<Diagnosis, 'hardening'>> {
   let jwt: string
   const before = now()
   try {

@@ -182,7 +182,8 @@ export const FINDINGS = {
   FILE_OWNER: {
     level: 'wrong',
     what: ({ about, seen, wanted }) => `${about} belongs to uid ${seen}, and ${wanted} is to read it`,
-    fix: ({ about, wanted }) => `keep it with --token-file ${about},…,uid=${wanted}`,
+    fix: ({ wanted }) =>
+      `give dotfly init that user by --user, or keep a file for it with --token-file PATH,aud=AUDIENCE,uid=${wanted}`,
   },
   FILE_MODE: {
     level: 'wrong',
@@ -221,8 +222,8 @@ export const FINDINGS = {
   },
   VARIABLE_KEPT: {
     level: 'advice',
-    what: ({ about, seen }) => `${about} was set by somebody to ${seen}, and dotfly leaves it so`,
-    fix: ({ about }) => `unset ${about}, unless you write that file yourself`,
+    what: ({ about, seen }) => `${about} names ${seen}, which is not the file that dotfly would keep for it`,
+    fix: ({ about }) => `give doctor the --token-dir of dotfly init, or unset ${about} to have it set`,
   },
   PROFILE_MAY_WIN: {
     level: 'advice',
@@ -238,7 +239,7 @@ export const FINDINGS = {
     level: 'advice',
     what: ({ about, seen }) => `the defence "${about}" is off (${seen})`,
     fix: ({ about }) =>
-      `run the proxy by dotfly init, without ${about} in --no-harden: dotfly init --help says what it does`,
+      `run dotfly init as the Machine's first process, without ${about} in --no-harden; in a container the kernel is the host's to harden`,
   },
 } as const satisfies Record<string, Explained>
 

@@ -54,8 +54,7 @@ function reviewStatement(statement: Statement, question: PolicyQuestion): Findin
   const { token, audience, awsPrincipalTags } = question
   const found: Finding[] = []
   const [provider = ''] = providers
-  if (token !== undefined)
-    for (const one of providers) found.push(...issuerFinding(`the provider in ${name}`, `https://${one}`, token.iss))
+  for (const one of providers) found.push(...issuerFinding(`the provider in ${name}`, `https://${one}`, token?.iss))
   for (const { provider: other, claim } of conditions)
     if (provider !== '' && other !== provider && (claim === 'sub' || claim === 'aud'))
       found.push(finding('CONDITION_OF_ANOTHER_PROVIDER', name, `${other}:${claim}`, provider))

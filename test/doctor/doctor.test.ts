@@ -153,12 +153,7 @@ const FIXTURES: Record<Code, [Fixture, ...Code[]]> = {
   ],
   VARIABLE_MALFORMED: [() => ({ env: { AWS_ROLE_ARN: `${ROLE.AWS_ROLE_ARN}\n` } })],
   STATIC_KEYS_WIN: [file(good, { ...ROLE, AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE' })],
-  VARIABLE_KEPT: [
-    ({ dir }) => {
-      good(join(dir, 'mine'))
-      return { env: { ...ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: join(dir, 'mine') } }
-    },
-  ],
+  VARIABLE_KEPT: [() => ({ env: { ...GCP, GOOGLE_APPLICATION_CREDENTIALS: '/key.json' } })],
   PROFILE_MAY_WIN: [file(good, { ...ROLE, AWS_PROFILE: 'work' })],
   SESSION_NAME_INVALID: [file(good, { ...ROLE, AWS_ROLE_SESSION_NAME: 'x' })],
   HARDENING_OFF: [
@@ -237,6 +232,40 @@ test('a provider registered under the alias, and sub by the alias', async (t) =>
   )
 })
 
+test('a variable that names a good token is nobody’s trouble: init itself has set it, and its directory is not known here', async (t) => {
+  const { findings, token } = await diagnose(t, ({ dir }) => {
+    good(join(dir, 'mine'))
+    return { env: { ...ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: join(dir, 'mine') } }
+  })
+  t.strictSame(findings, [])
+  t.match(token, { aud: 'sts.amazonaws.com' }, 'asked for as AWS wants it all the same')
+  const old = await diagnose(t, ({ dir }) => {
+    write(join(dir, 'mine'), mint(-60, { iat: Date.now() / 1000 - 660 }))
+    return { env: { ...ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: join(dir, 'mine') } }
+  })
+  t.strictSame(
+    old.findings.map(({ code }) => code),
+    ['VARIABLE_KEPT', 'FILE_EXPIRED'],
+  )
+})
+
+test('an issuer that cannot be right is found without a token to compare it with', async (t) => {
+  const codes = async (change: Change): Promise<string[]> =>
+    (await diagnose(t, () => ({ ...answers('FLYD_DOWN', 502), ...change }))).findings.map(({ code }) => code)
+  t.strictSame(await codes({ issuer: 'https://oidc.example/personal' }), ['FLYD_UNREACHABLE', 'ISSUER_ALIAS'])
+  t.strictSame(await codes({ issuer: `${ISS}/` }), ['FLYD_UNREACHABLE', 'ISSUER_SLASH'])
+  t.strictSame(await codes({ issuer: ISS }), ['FLYD_UNREACHABLE'])
+  t.strictSame(await codes(trust({ provider: 'oidc.example/personal' })), ['FLYD_UNREACHABLE', 'ISSUER_ALIAS'])
+})
+
+test('what is on of the defences is said, and not only what is off', async (t) => {
+  const hardening = [
+    { step: 'core', state: 'on', because: 'limits of process 1' },
+    { step: 'lockdown', state: 'unknown', because: 'this kernel has none' },
+  ] as const
+  t.strictSame((await diagnose(t, () => ({ hardening: () => hardening }))).hardening, hardening)
+})
+
 test('a directory behind a link is not safe', async (t) => {
   const { findings } = await diagnose(t, ({ dir }) => {
     mkdirSync(join(dir, 'real'))
@@ -261,7 +290,7 @@ test('dotfly doctor: text and JSON, and exit code 1 when something is wrong', as
   const { code, stdout } = await dotfly(['doctor', '--json', '--socket', socket, '--trust-policy', path])
   t.equal(code, 1)
   const json: { ok: boolean; findings: { code: string; level: string }[] } = JSON.parse(stdout)
-  t.match(json, { ok: false, token: { iss: ISS, sub: SUB } })
+  t.match(json, { ok: false, token: { iss: ISS, sub: SUB }, hardening: Array })
   t.match(json.findings[0], { code: 'SUB_STRING_EQUALS_WILDCARD', level: 'wrong', what: String, fix: /StringLike/ })
   t.match(await dotfly(['doctor', '--trust-policy', join(dir, 'none')]), { code: 1, stderr: /cannot be read/ })
   t.match(await dotfly(['doctor', '--issuer', 'x']), { code: 2 })
