@@ -58,7 +58,8 @@ const program = await rollup({
 await program.write({
   dir: DIST,
   format: 'es',
-  chunkFileNames: '[name].js',
+  // Beside the parts, whose names are taken: dotfly proxy is not the trusted process.
+  chunkFileNames: ({ name }) => (Object.hasOwn(PARTS, name) ? 'command-[name].js' : '[name].js'),
   // No import is hoisted into who imports the importer: what is cold stays unloaded.
   hoistTransitiveImports: false,
   manualChunks: (id) => (HOT.test(relative(join(TREE, 'src'), id)) ? 'main' : undefined),
@@ -80,3 +81,7 @@ cpSync(join(TREE, 'src'), join(DIST, 'types'), {
 rmSync(TREE, { recursive: true })
 const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim()
 writeFileSync(join(DIST, 'build.json'), `${JSON.stringify({ commit })}\n`)
+
+// For `man dotfly`, which npm links where it installs for everybody.
+const page = execFileSync(process.execPath, ['--no-warnings', join(DIST, 'dotfly.js'), 'man'], { cwd: ROOT, env: {} })
+writeFileSync(join(DIST, 'dotfly.1'), page)

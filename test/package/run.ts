@@ -65,6 +65,15 @@ try {
     /^0\.\d+\.\d+ \([0-9a-f]{9}\)\n$/.test(run('npx', ['--no-install', 'dotfly', '--version'])),
     'npx dotfly --version names the commit',
   )
+  check(
+    readFileSync(join(modules, 'dotfly/dist/dotfly.1'), 'utf8') === run('npx', ['--no-install', 'dotfly', 'man']),
+    'the manual page is there, and says what dotfly man says',
+  )
+  for (const command of ['proxy', 'init', 'token', 'keep', 'doctor', 'mock', 'strip', 'canary'])
+    check(
+      run('npx', ['--no-install', 'dotfly', command, '--help']).startsWith(`Usage: dotfly ${command} `),
+      `npx dotfly ${command} --help`,
+    )
   await demo(env)
   old()
   types(run)
