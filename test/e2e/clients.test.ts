@@ -60,7 +60,15 @@ const curl =
   (...options: string[]): Client =>
   (socket, { method, path, body }) =>
     run('curl', [
-      ...['-sS', '--fail', '--max-time', '20', '--unix-socket', socket, '-X', method, ...options],
+      '-sS',
+      '--fail',
+      '--max-time',
+      '20',
+      '--unix-socket',
+      socket,
+      '-X',
+      method,
+      ...options,
       ...(body === undefined ? [] : ['--data', body]),
       `http://flaps${path}`,
     ])
@@ -139,9 +147,13 @@ const CLIENTS: readonly (readonly [name: string, here: boolean, client: Client])
   [
     'undici fetch',
     true,
-    async (socketPath, { method, path, body = null }) => {
+    async (socketPath, { method, path, body }) => {
       const dispatcher = new Agent({ connect: { socketPath } })
-      const got = await fetch(`http://localhost${path}`, { method, body, dispatcher })
+      const got = await fetch(`http://localhost${path}`, {
+        method,
+        dispatcher,
+        ...(body === undefined ? {} : { body }),
+      })
       const text = await got.text()
       await dispatcher.close()
       if (!got.ok) throw new Error(`${got.status} ${text}`)

@@ -189,9 +189,16 @@ test('what a guest says again, to the byte, is asked and answered again; one byt
   t.same(
     proxy.exchanges().map(({ audience, code, route }) => audience ?? code ?? route),
     [
-      ...['sts.amazonaws.com', 'sts.amazonaws.com', 'AUDIENCE_NOT_ALLOWED', 'sts.amazonaws.com'],
-      ...['/v1/tokens/current', '/v1/tokens/current', 'sts.amazonaws.com', 'sts.amazonaws.com'],
-      ...['/v1/tokens/current', '/v1/tokens/current'],
+      'sts.amazonaws.com',
+      'sts.amazonaws.com',
+      'AUDIENCE_NOT_ALLOWED',
+      'sts.amazonaws.com',
+      '/v1/tokens/current',
+      '/v1/tokens/current',
+      'sts.amazonaws.com',
+      'sts.amazonaws.com',
+      '/v1/tokens/current',
+      '/v1/tokens/current',
     ],
   )
   guest.socket.destroy()
