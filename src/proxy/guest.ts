@@ -91,8 +91,7 @@ export class Guest implements Listener {
   }
 
   over(close: boolean): void {
-    this.#account()
-    this.#deadline = performance.now() + HEAD_LIMIT // for what was read ahead
+    this.#deadline = this.#account() + HEAD_LIMIT // for what was read ahead
     if (close || this.last) this.#close()
     else this.#next()
   }
@@ -198,12 +197,14 @@ export class Guest implements Listener {
     this.#account()
   }
 
-  #account(): void {
+  #account(): number {
+    const now = performance.now()
     const exchange = this.#exchange
-    if (exchange === undefined) return
+    if (exchange === undefined) return now
     this.#exchange = undefined
-    exchange.report.ms = Math.round((performance.now() - this.#begun) * 1000) / 1000
+    exchange.report.ms = Math.round((now - this.#begun) * 1000) / 1000
     this.#door.report(exchange.report)
+    return now
   }
 }
 

@@ -78,6 +78,7 @@ export class RequestReader {
 
   read(): Request | Code | undefined {
     if (this.#head === undefined) {
+      if (this.#bytes.length === 0) return undefined
       const head = this.#readHead()
       if (typeof head !== 'object') return head
       this.#head = head
