@@ -5,32 +5,52 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { test } from 'tap'
+import { test, type Test } from 'tap'
 import { describeIdentity } from '../../src/cli/keep.ts'
 import { lifeOf } from '../../src/identity/life.ts'
-import { BIN, dotfly, ended, NODE, start, until as untilSaid } from '../cli/dotfly.ts'
+import { BIN, dotfly, ended, NODE, until as untilSaid } from '../cli/dotfly.ts'
+import { childrenOf, kill } from '../init/support.ts'
 import { directory, issuer, keeping, mint, pause, until } from './support.ts'
 
 const root = process.getuid?.() === 0
 
-test('dotfly keep: stopped for longer than a token lives, it has a new one within a second of going on', async (t) => {
+/** A real keeper is stopped for longer than its token lives, up to three times: a computer that is busy may be late once.
+ * `inside` is what it is started through. */
+async function stopped(t: Test, inside: readonly string[]): Promise<void> {
   const { socket } = await issuer(t, 2)
   const path = join(directory(t), 'token')
-  const child = start(['keep', '--socket', socket, '--token-file', `${path},aud=x`])
-  t.teardown(() => child.kill('SIGKILL'))
+  const words = ['keep', '--socket', socket, '--token-file', `${path},aud=x`]
+  const flags = ['--disable-warning=ExperimentalWarning', BIN]
+  const child = spawn('env', ['-i', ...inside, NODE, ...flags, ...words])
+  // `env` was replaced by what it starts; the keeper is that itself, or its child where it is in a namespace.
+  const keeper = (): number => (inside.length === 0 ? (child.pid ?? 0) : (childrenOf(child.pid ?? 0)[0] ?? 0))
+  t.teardown(() => [keeper(), child.pid ?? 0].forEach((pid) => kill(pid, 'SIGKILL')))
   await untilSaid(child, /is ready|files are ready/)
-  // `env` was replaced by node: it is the process itself that is stopped.
-  child.kill('SIGSTOP')
-  await pause(2500)
-  const old = readFileSync(path, 'utf8')
-  t.ok(lifeOf(old)!.exp < Date.now() / 1000, 'it expired meanwhile')
-  child.kill('SIGCONT')
-  const since = performance.now()
-  t.ok(await until(() => existsSync(path) && readFileSync(path, 'utf8') !== old))
-  t.ok(performance.now() - since < 1000, `${Math.round(performance.now() - since)} ms`)
-  child.kill('SIGTERM')
+  if (inside.length > 0) t.match(readFileSync(`/proc/${keeper()}/timens_offsets`, 'utf8'), /boottime +1000000 /)
+  const late: number[] = []
+  while (late.length < 3 && (late.at(-1) ?? Infinity) >= 1000) {
+    kill(keeper(), 'SIGSTOP')
+    await pause(2500)
+    const old = existsSync(path) ? readFileSync(path, 'utf8') : ''
+    if (old !== '') t.ok(lifeOf(old)!.exp < Date.now() / 1000, 'it expired meanwhile')
+    kill(keeper(), 'SIGCONT')
+    const since = performance.now()
+    t.ok(await until(() => existsSync(path) && readFileSync(path, 'utf8') !== old, 30_000), 'there is a new one')
+    late.push(Math.round(performance.now() - since))
+  }
+  t.ok(Math.min(...late) < 1000, `within a second of going on: ${late.join(', ')} ms`)
+  kill(keeper(), 'SIGTERM')
   t.match(await ended(child), { code: 0 })
-})
+}
+
+test('dotfly keep: stopped for longer than a token lives, it has a new one within a second of going on', (t) =>
+  stopped(t, []))
+
+test(
+  'dotfly keep: the same where the clocks are days apart, as on a Machine that was suspended before',
+  { skip: root ? false : 'needs root, for a time namespace' },
+  (t) => stopped(t, ['unshare', '--time', '--monotonic', '1000', '--boottime', '1000000', '--fork', '--kill-child']),
+)
 
 test('dotfly keep --once writes and ends; and says in one line why it cannot', async (t) => {
   const it = await issuer(t)

@@ -18,6 +18,7 @@ import {
   TICK,
   woken,
 } from '../../src/identity/schedule.ts'
+import { seeded } from './support.ts'
 
 const T0 = 1_800_000_000_000
 /** `ms` after the start; the three clocks may be pushed apart. */
@@ -81,17 +82,6 @@ function leastShown(dice: () => number, keeps: number, away: number, refreshAt?:
     ms = next
   }
   return shown
-}
-
-/** mulberry32 */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
 }
 
 test('Azure’s libraries keep what they read for 5 minutes, and never show a token that has expired', async (t) => {

@@ -87,6 +87,17 @@ export function keeping(
   return { keeper, events, dir, options: all }
 }
 
+/** mulberry32: 0 to 1, the same in every run. */
+export function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
 export const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 
 export async function until(true_: () => boolean, limit = 5000): Promise<boolean> {
