@@ -366,10 +366,14 @@ test('kill -9 while serving: started again, and no connection is refused', async
     }
   }
   const clients = [client(), client(), client()]
-  await sleep(100)
+  const reaches = async (count: number): Promise<void> => {
+    for (let waited = 0; served < count && waited < 20_000; waited += 10) await sleep(10)
+  }
+  await reaches(3)
   const before = served
   process.kill(first, 'SIGKILL')
   await sleep(1200)
+  await reaches(before + 10)
   done.abort()
   await Promise.all(clients)
   t.not(proxy.pid, first, 'another process')
