@@ -61,7 +61,7 @@ test('dotfly keep --once writes and ends; and says in one line why it cannot', a
   for (const line of done.stdout.trim().split('\n')) t.match(JSON.parse(line), { msg: /^\[token files\] / })
   t.match(readFileSync(join(dir, 't'), 'utf8'), /^eyJ/)
   it.answer = (response) => response.writeHead(502).end()
-  t.match(await dotfly([...words, '--wait-token', '300ms']), {
+  t.match(await dotfly([...words, '--wait-token', '3s']), {
     code: 1,
     stderr: /^dotfly: no token in .* \(FLYD_DOWN\).*\n$/,
   })
