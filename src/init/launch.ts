@@ -73,8 +73,6 @@ export async function launchProxy(
 ): Promise<Supervised & { ready: Promise<void> }> {
   const { children, steps } = surroundings
   const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
-  const ours = options.sockets.map(({ path }) => path)
-  if ('path' in flyd && ours.includes(flyd.path)) throw new LaunchError(`flyd is ${flyd.path}, which is our own socket`)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
   if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
   const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
@@ -85,6 +83,7 @@ export async function launchProxy(
   }
   try {
     for (const socket of options.sockets) bound.push(await bindSocket(socket))
+    if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
   } catch (error) {
     release()
     throw error
@@ -218,6 +217,16 @@ async function withCa<T extends object>(flyd: T, file: string | undefined): Prom
   }
   if (certificates.length === 0) throw wrong('holds no certificate in PEM')
   return { ...flyd, ca: `${certificates.join('\n')}\n` }
+}
+
+/** By whatever name: a request to ourselves would be one more to ourselves. */
+function refuseLoop(path: string, sockets: ProxyOptions['sockets']): void {
+  const flyd = statSync(path, { throwIfNoEntry: false })
+  for (const socket of sockets) {
+    const ours = statSync(socket.path, { throwIfNoEntry: false })
+    if (path === socket.path || (flyd !== undefined && flyd.dev === ours?.dev && flyd.ino === ours.ino))
+      throw new LaunchError(`flyd is ${path}, which is our own socket`)
+  }
 }
 
 /** The trusted process's own line. Both ends of the pipe are one source tree, so only the kind is looked at. */

@@ -14,11 +14,13 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test } from 'tap'
 import { LaunchError } from '../../src/init/error.ts'
+import { superviseProxy } from '../../src/init/launch.ts'
 import { bindSocket } from '../../src/init/sockets.ts'
 import type { SocketOptions } from '../../src/init/options.ts'
+import { CREDENTIAL } from '../support/corpus.ts'
 import { ROOT } from './support.ts'
 
 interface Scope {
@@ -125,4 +127,21 @@ test('A01: nobody gets in by the mode that the file has before its own', async (
   t.equal(process.umask(umask), 0, 'the umask is what it was')
   t.equal(statSync(path).mode & 0o777, 0o640)
   bound.release()
+})
+
+test('B22: flyd is not ourselves, by whatever name', async (t) => {
+  const directory = room(t)
+  const path = join(directory, 'api')
+  const link = join(directory, 'link')
+  const file = join(directory, 'macaroon')
+  writeFileSync(file, CREDENTIAL)
+  symlinkSync(path, link)
+  for (const name of [path, link, join(directory, '..', basename(directory), 'api')]) {
+    const options = { sockets: [at(path)], flyd: `unix:${name}`, macaroon: { file } }
+    await t.rejects(
+      superviseProxy(options, () => undefined),
+      { name: 'LaunchError', message: `flyd is ${name}, which is our own socket` },
+    )
+    t.notOk(existsSync(path), 'and the socket is gone again')
+  }
 })
