@@ -104,7 +104,7 @@ export async function launchProxy(
     })),
     keeps: LEFT_TO_THE_PROXY.filter((name) => !steps.has(name)),
   })
-  const argv = ['dotfly', ...self.args(flags(steps), [line])]
+  const argv = ['dotfly', ...self.args(proxyFlags(steps.has('permission')), [line])]
 
   const { promise: ready, resolve: listens, reject: fails } = Promise.withResolvers<void>()
   ready.catch(() => undefined) // whoever awaits it is told; nobody has to
@@ -169,7 +169,7 @@ export async function launchProxy(
 const LEFT_TO_THE_PROXY: readonly Step[] = ['dumpable', 'new-privileges']
 
 /** What the trusted process may do, on one screen. The permission model is a second wall, not the first. */
-function flags(steps: ReadonlySet<Step>): string[] {
+export function proxyFlags(permission: boolean): string[] {
   const readable = self.readable.map((path) => `--allow-fs-read=${path}`)
   return [
     '--disable-warning=ExperimentalWarning',
@@ -177,7 +177,7 @@ function flags(steps: ReadonlySet<Step>): string[] {
     '--disable-sigusr1', // or the inspector opens for whoever signals it before main.ts has a handler
     '--disable-proto=throw',
     '--disallow-code-generation-from-strings',
-    ...(steps.has('permission') ? ['--permission', '--allow-net', '--allow-ffi', ...readable] : []),
+    ...(permission ? ['--permission', '--allow-net', '--allow-ffi', ...readable] : []),
   ]
 }
 

@@ -1,6 +1,7 @@
 // The one place that knows where this program lies and how it starts another part of itself: from the source tree, from
-// compiled JavaScript, or from one file in which a whole part is bundled.
+// compiled JavaScript, from one file in which a whole part is bundled, or out of the single executable.
 
+import { basename, dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, the issuer. */
@@ -25,8 +26,12 @@ const SOURCE: Record<Part, string> = {
 // In a tree, source or compiled, this file is src/os/self; what it is bundled into has the bundled parts beside it.
 const [, top, extension = '.js'] = /^(.*\/src\/)os\/self(\.[jt]s)$/.exec(import.meta.url) ?? []
 
+// A module in the single executable has an address of its own kind: see src/sea/main.ts.
+const single = import.meta.url.startsWith('dotfly:/')
+
 /** How to start a part. */
 export function executable(part: Part): Executable {
+  if (single) return inExecutable(part)
   const entry = fileURLToPath(
     top === undefined ? new URL(`${part}.js`, import.meta.url) : `${top}${SOURCE[part]}${extension}`,
   )
@@ -35,6 +40,15 @@ export function executable(part: Part): Executable {
     args: (flags, words) => [...flags, entry, ...words],
     readable: [top === undefined ? entry : fileURLToPath(top)],
   }
+}
+
+/** It finds its own code in itself, and takes flags from us alone: see src/sea/start.ts. */
+function inExecutable(part: Part): Executable {
+  const own = [`--part=${SOURCE[part]}`]
+  const file = process.execPath
+  // Where its loader was started by name, that is what the kernel knows as the program, and it lies among its libraries.
+  if (basename(file).startsWith('ld-')) own.unshift('--library-path', dirname(file), resolve(process.argv0))
+  return { file, args: (flags, words) => [...own, ...flags, '--', ...words], readable: [] }
 }
 
 /** The directory that holds a package which we use, and those that it uses; undefined where it is bundled into us. */
