@@ -1,7 +1,7 @@
-// dotfly itself, as users run it: `dotfly proxy`, its supervisor and its trusted process both counted. It logs warnings
-// only, as no peer writes an access log here.
+// dotfly itself, as users run it: `dotfly proxy`, its supervisor and its trusted process both counted; built, where
+// dist/ is newer than the source. It logs warnings only, as no peer writes an access log here.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Peer, Task } from './peer.ts'
 
@@ -9,8 +9,8 @@ const HERE = join(import.meta.dirname, '../..')
 
 /** Of this checkout, or of another: what was built where it was built. */
 export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
-  const built = join(root, 'dist/bin/dotfly.js')
-  const entry = existsSync(built) ? built : join(root, 'bin/dotfly.ts')
+  const built = join(root, 'dist/dotfly.js')
+  const entry = isFresh(built, join(root, 'src')) ? built : join(root, 'bin/dotfly.ts')
   const other = root === HERE ? '' : ` at ${root}`
   return {
     name: root === HERE ? (log === 'warn' ? 'dotfly' : 'dotfly-logging') : 'other',
@@ -27,4 +27,13 @@ export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
       return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry, ...words], env: {} }
     },
   }
+}
+
+/** A build that is older than its source would be measured in place of what somebody has just changed. */
+function isFresh(built: string, source: string): boolean {
+  if (!existsSync(built)) return false
+  const at = statSync(built).mtimeMs
+  return readdirSync(source, { recursive: true, encoding: 'utf8' }).every(
+    (name) => statSync(join(source, name)).mtimeMs <= at,
+  )
 }

@@ -1,0 +1,136 @@
+// npm run bench:guard: has a request become dearer for the trusted process? Time would not tell on a machine that has
+// other work; what is counted here does: instructions a request, by valgrind, with V8 made as predictable as it can be,
+// and reads and writes a request, by the kernel. Fails where either is more than a tenth above bench/baseline.json.
+//
+//     npm run bench:guard [-- --update] [-- --dotfly DIR]
+//
+// --update writes the baseline from this run; --dotfly measures the source of another checkout. Needs valgrind and gcc. Half a minute where nothing else runs.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { loadMacaroon } from '../src/init/credential.ts'
+import { listenUnix } from '../src/os/listen.ts'
+import { CREDENTIAL } from './peers/peer.ts'
+import { fixed, table, whole } from './support/table.ts'
+import { installed, request, Wire } from './support/wire.ts'
+
+interface Cost {
+  /** Of user space, one request. */
+  instructions: number
+  /** read(2), write(2) and their kin, one request. */
+  calls: number
+}
+
+const BASELINE = join(import.meta.dirname, 'baseline.json')
+const LIMIT = 1.1
+const WARM = 10_000 // requests until V8 has compiled what it will
+const COUNTED = 6_000 // several collections of the young generation
+const ASK = request('/v1/length/700/0')
+const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--disable-proto=throw']
+
+const { values } = parseArgs({ options: { update: { type: 'boolean', default: false }, dotfly: { type: 'string' } } })
+
+async function measure(root: string): Promise<Cost> {
+  const directory = mkdtempSync(join(tmpdir(), 'dotfly-guard-'))
+  const wire = new Wire(directory)
+  const origin = await wire.origin()
+  const entry = join(root, 'src/proxy/main.ts') // what was built may be older than what is to be judged
+  const file = join(directory, 'macaroon')
+  writeFileSync(file, CREDENTIAL, { mode: 0o600 })
+
+  /** The trusted process as src/init/launch.ts starts it, behind other words: no time limit, and no permission model. */
+  async function serve<R>(before: readonly string[], work: (pid: number, socket: string) => Promise<R>): Promise<R> {
+    const socket = join(directory, 'sock')
+    const page = loadMacaroon({ file }, false).fd
+    const listening = listenUnix(socket, 0o700)
+    const flyd = { host: '127.0.0.1', port: origin.port, secure: false }
+    const sockets = [{ fd: 4, preset: 'all', allow: [], audiences: [] }]
+    const launch = JSON.stringify({ page: 3, flyd, sockets, keeps: ['dumpable'] }) // or valgrind cannot be asked
+    const [command = '', ...words] = [...before, process.execPath, ...FLAGS]
+    const more = before.length === 0 ? [] : ['--predictable', '--hash-seed=1', '--random-seed=1']
+    const child = spawn(command, [...words, ...more, entry, launch], {
+      stdio: ['pipe', 'pipe', 'pipe', page, listening],
+      env: {},
+    })
+    closeSync(page)
+    closeSync(listening)
+    const kill = (): boolean => child.kill('SIGKILL')
+    process.once('exit', kill)
+    let said = ''
+    child.stderr?.on('data', (bytes: Buffer) => (said = `${said}${bytes.toString()}`.slice(-2000)))
+    const ended = once(child, 'close')
+    try {
+      await Promise.race([
+        once(child.stdout ?? child, 'data'), // it says that it listens
+        ended.then(() => {
+          throw new Error(`the trusted process does not start: ${said}`)
+        }),
+      ])
+      child.stdout?.resume()
+      return await work(child.pid ?? 0, socket)
+    } finally {
+      kill()
+      await ended
+      process.off('exit', kill)
+      rmSync(socket, { force: true })
+    }
+  }
+
+  const ask = (socket: string, requests: number) => wire.load(socket, ASK, 1, { requests })
+  try {
+    const counts = join(directory, 'counts')
+    const valgrind = ['valgrind', '--tool=callgrind', '--smc-check=all-non-file', `--callgrind-out-file=${counts}`]
+    const instructions = await serve(valgrind, async (pid, socket) => {
+      let dumps = 0
+      const dump = (): number => {
+        execFileSync('callgrind_control', ['-d', String(pid)], { stdio: 'ignore' })
+        return Number(/^totals: (\d+)/m.exec(readFileSync(`${counts}.${++dumps}`, 'latin1'))?.[1])
+      }
+      await ask(socket, WARM)
+      dump()
+      await ask(socket, COUNTED)
+      return dump() / COUNTED
+    })
+    const calls = await serve([], async (pid, socket) => {
+      await ask(socket, WARM)
+      const before = callsOf(pid)
+      await ask(socket, COUNTED)
+      return (callsOf(pid) - before) / COUNTED
+    })
+    return { instructions, calls }
+  } finally {
+    await origin.stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function callsOf(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/io`, 'latin1')
+  return Number(/^syscr: (\d+)/m.exec(text)?.[1]) + Number(/^syscw: (\d+)/m.exec(text)?.[1])
+}
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+if (!installed('valgrind') || !installed('cc')) throw new Error('apt-get install valgrind gcc libc6-dev')
+const found = await measure(values.dotfly === undefined ? join(import.meta.dirname, '..') : resolve(values.dotfly))
+if (values.update) {
+  const rounded = { instructions: Math.round(found.instructions), calls: Number(found.calls.toFixed(2)) }
+  writeFileSync(BASELINE, `${JSON.stringify(rounded, null, 2)}\n`)
+}
+const baseline = JSON.parse(readFileSync(BASELINE, 'utf8')) as Cost
+const grown = { instructions: found.instructions / baseline.instructions, calls: found.calls / baseline.calls }
+print(
+  table([
+    ['one request costs the trusted process', 'now', 'baseline', 'ratio'],
+    ['instructions', whole(found.instructions), whole(baseline.instructions), fixed(3)(grown.instructions)],
+    ['reads and writes', fixed(2)(found.calls), fixed(2)(baseline.calls), fixed(3)(grown.calls)],
+  ]),
+)
+if (!(grown.instructions <= LIMIT && grown.calls <= LIMIT)) {
+  print(`bench:guard: dearer by more than a tenth: find out why, or take it into the baseline with --update`)
+  process.exitCode = 1
+}
