@@ -53,6 +53,11 @@ export async function growth(
   const asked = (path: string, headers: number) => (contestant: Contestant) =>
     sample(arena, contestant, 8, { seconds }, request(path, headers))
   const { contestants: large } = origin
+  const warm = async (entered: readonly Contestant[], path: string): Promise<void> => {
+    for (const one of entered) await sample(arena, one, 8, { requests: 20_000, seconds: 2 }, request(path))
+  }
+  await warm(contestants, '/v1/tokens/oidc')
+  await warm(large, '/v1/length/700/8')
   const small = await curves(contestants, CONCURRENCY, (contestant, x) => sample(arena, contestant, x, { seconds }))
   const headers = await curves(large, HEADERS, (contestant, x) => asked(`/v1/length/700/${x}`, x)(contestant))
   const body = await curves(large, BODY, (contestant, x) => asked(`/v1/length/${x}/0`, 0)(contestant))
@@ -67,6 +72,7 @@ export async function growth(
         n,
       ),
     )
+  for (const entered of tokens.values()) await warm(entered, `/v1/length/${TOKENS_BODY}/0`)
   const looked = await curves(contestants, TOKENS, (contestant, x) => {
     const one = tokens.get(x)?.find(({ peer }) => peer === contestant.peer)
     if (one === undefined) throw new Error(`${contestant.peer.title} does not run with ${x} tokens`)

@@ -29,7 +29,7 @@ const BASELINE = join(import.meta.dirname, 'baseline.json')
 const LIMIT = 1.1
 const WARM = 10_000 // requests until V8 has compiled what it will
 const COUNTED = 6_000 // several collections of the young generation
-const ASK = request('/v1/length/700/0')
+const ASK = request('/v1/tokens/oidc')
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--disable-proto=throw']
 
 const { values } = parseArgs({ options: { update: { type: 'boolean', default: false }, dotfly: { type: 'string' } } })
@@ -115,6 +115,7 @@ function callsOf(pid: number): number {
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1)) // what it started ends too
 if (!installed('valgrind') || !installed('cc')) throw new Error('apt-get install valgrind gcc libc6-dev')
 const found = await measure(values.dotfly === undefined ? join(import.meta.dirname, '..') : resolve(values.dotfly))
 if (values.update) {

@@ -17,9 +17,9 @@ export interface Panel {
   series: readonly Series[]
 }
 
-const WIDTH = 500
+const WIDTH = 520
 const HEIGHT = 300
-const MARGIN = { left: 58, right: 132, top: 40, bottom: 46 }
+const MARGIN = { left: 58, right: 150, top: 40, bottom: 46 }
 
 // Of about the same contrast on white and on black.
 const COLOURS: Readonly<Record<string, string>> = {
@@ -85,7 +85,10 @@ function drawPanel({
       text(MARGIN.left - 6, at + 4, short(tick), 'class="soft" text-anchor="end"'),
     )
   }
-  const xTicks = logX === true ? [...new Set(xs)].sort((a, b) => a - b) : round(Math.max(...xs))
+  const xTicks =
+    logX === true
+      ? [...new Set(xs)].sort((a, b) => a - b)
+      : round(Math.max(...xs)).filter((tick) => tick <= Math.max(...xs))
   for (const tick of xTicks)
     parts.push(text(xScale(tick), bottom + 16, short(tick), 'class="soft" text-anchor="middle"'))
   parts.push(

@@ -6,7 +6,8 @@
 //     wire hold SOCKET REQUEST CONNECTIONS                    one request on each, then idle until standard input ends
 //     wire start SOCKET REQUEST COMMAND [ARG…]                how long after its start it accepts, and answers
 //     wire origin                                             serves /…/KIND/BYTES/HEADERS on 127.0.0.1, KIND length
-//                                                             or chunked; prints its port
+//                                                             or chunked, any other path 700 bytes shaped like a token;
+//                                                             prints its port
 //
 // REQUEST is a file of the bytes to send. Clients print one JSON line. Any error ends the program: a benchmark of
 // errors is worth nothing.
@@ -362,6 +363,7 @@ static void hold(const char *path, int connections) {
 
 #define BLOCK (256 * 1024)
 static char text[BLOCK];  // what every body is made of: base64
+static char token[700];
 static char block[BLOCK + 16];
 static size_t block_length;
 
@@ -424,18 +426,21 @@ static void answer(int poll, struct server *s, char *end) {
   char *path = path_end == NULL ? NULL : memrchr(s->in, ' ', (size_t)(path_end - s->in));
   for (; path != NULL && path < path_end; path = memchr(path + 1, '/', (size_t)(path_end - path - 1)))
     if (sscanf(path, "/%15[a-z]/%llu/%d", kind, &bytes, &headers) == 3) break;
-  errno = 0;
-  if (path == NULL || path >= path_end) fail("not asked for /KIND/BYTES/HEADERS: %.100s", s->in);
+  int found = path != NULL && path < path_end;
   s->chunked = strcmp(kind, "chunked") == 0;
   char *o = s->out;
   o += sprintf(o, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n");
   for (int i = 0; i < headers; i++) o += sprintf(o, "X-Answer-%02d: of about the size that headers have\r\n", i);
   if (s->chunked) o += sprintf(o, "Transfer-Encoding: chunked\r\n\r\n");
-  else o += sprintf(o, "Content-Length: %llu\r\n\r\n", bytes);
+  else o += sprintf(o, "Content-Length: %llu\r\n\r\n", found ? bytes : sizeof token);
+  if (!found) {
+    memcpy(o, token, sizeof token);
+    o += sizeof token;
+  }
   s->head = (size_t)(o - s->out);
   s->sent = 0;
   s->at = 0;
-  s->left = s->chunked ? (bytes + BLOCK - 1) / BLOCK : bytes;
+  s->left = !found ? 0 : s->chunked ? (bytes + BLOCK - 1) / BLOCK : bytes;
   more(poll, s);
 }
 
@@ -446,6 +451,8 @@ static void origin(void) {
     seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
     text[i] = digits[seed >> 58];
   }
+  memset(token, 'a', sizeof token);
+  token[60] = token[440] = '.';
   block_length = (size_t)sprintf(block, "%x\r\n", BLOCK);
   memcpy(block + block_length, text, BLOCK);
   block_length += BLOCK;
