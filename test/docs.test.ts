@@ -42,3 +42,14 @@ test('docs/threat-model.md: what to read, in order, is all of the trusted code, 
     'none is left out',
   )
 })
+
+test('docs/recording.svg: one file without script, link or credential, small enough for a page', async (t) => {
+  const svg = read('docs/recording.svg')
+  t.ok(svg.length < 100_000, `${svg.length} characters`)
+  t.notMatch(svg, /<script|href|url\(|@import|<foreignObject|\son[a-z]+=/i)
+  t.notMatch(svg, /FlyV1|fm[12][ar]?_|\/(?:root|home|work)\//)
+  // What was typed is in pieces, as it was typed.
+  const text = svg.replaceAll(/<style>[^]*<\/style>|<[^>]*>|\s/g, '')
+  for (const seen of ['npm start', 'dotfly token', 'dotfly doctor', 'dotfly canary --quick', 'nothing leaked'])
+    t.ok(text.includes(seen.replaceAll(' ', '')), `shows ${seen}`)
+})
