@@ -102,7 +102,7 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
       log.event(event)
       metrics?.event(event)
       if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
-        service.status(`${status(options)}, its process started again ${starts - 1} times`)
+        service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
     })
     service.ready(status(options))
     if (probe !== undefined) service.watch((limit) => probe.ask(limit))

@@ -2,7 +2,7 @@
 // judged and refused, the refusal written. That the launcher is alive says nothing of it. The other sockets may be closed
 // to the launcher, which has no more rights than any user; one event loop serves them all.
 
-import { mkdtempSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,26 +17,24 @@ export interface Probe {
   readonly socket: SocketOptions
   /** True when the answer came within `limit` ms. */
   ask(limit: number): Promise<boolean>
-  /** Once the socket is gone. */
+  /** Removes its directory. */
   close(): void
 }
 
-/** In a directory that only this user may enter, and served to this user and root alone. */
+/** In a directory that only this user and root may enter. */
 export function openProbe(): Probe {
   const directory = mkdtempSync(join(tmpdir(), 'dotfly-probe-'))
   const path = join(directory, 'socket')
-  const uid = process.geteuid?.()
   return {
     socket: {
       path,
       mode: 0o600,
-      ...(uid === undefined ? {} : { uid }),
       policy: 'token',
       allow: [],
       audiences: ['dotfly:nobody'],
     },
     ask: (limit) => ask(path, limit),
-    close: () => rmdirSync(directory),
+    close: () => rmSync(directory, { recursive: true, force: true }),
   }
 }
 

@@ -42,7 +42,7 @@ try {
   const { filename = '', files = [], size = 0 } = packed ?? {}
   const strangers = files
     .map(({ path }) => path)
-    .filter((path) => !/^(?:dist\/|bin\/dotfly\.js$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
+    .filter((path) => !/^(?:dist\/|systemd\/|bin\/dotfly\.js$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
   check(files.length > 0 && strangers.length === 0, `${files.length} files and no stranger ${strangers.join(' ')}`)
 
   const { messages, pkg } = await publint({ pkgDir: ROOT, strict: true })
