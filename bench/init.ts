@@ -1,6 +1,6 @@
-// What an init in JavaScript costs, beside a bare node and tini, all in one run on one machine: ratios mean something,
-// milliseconds only here. `node bench/init.ts [ROUNDS [MAIN]]`: MAIN is a built
-// main.js, without which Node strips types at every start.
+// What an init in JavaScript costs, from source and built, beside a bare node and tini: all interleaved in one run on one
+// machine, medians. Ratios mean something, milliseconds only here. `node bench/init.ts [ROUNDS]`, after `npm run build`;
+// tini by `apt-get install tini`, reaping only as root.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,18 +11,33 @@ import { fileURLToPath } from 'node:url'
 import { CREDENTIAL } from '../test/support/corpus.ts'
 import { startFlyd } from '../test/support/flyd.ts'
 import { ask, MINT } from '../test/support/guest.ts'
-import { childrenOf, kill, startInit } from '../test/init/support.ts'
+import { kill, startInit } from '../test/init/support.ts'
 
 const ROUNDS = Number(process.argv[2] ?? 15)
 const REQUESTS = 10_000
-const MAIN = process.argv[3] ?? fileURLToPath(new URL('../test/init/main.ts', import.meta.url))
-const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
+const ORPHANS = 5_000
+const at = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'dotfly-bench-'))
 const ends: (() => Promise<void> | void)[] = [() => rmSync(directory, { recursive: true, force: true })]
 const scope = { teardown: (end: () => Promise<void> | void): void => void ends.push(end) }
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
-const median = (numbers: number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+const median = (numbers: readonly number[]): number =>
+  numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN
+
+/** Node's own words before those of `init`. */
+interface Form {
+  name: string
+  node: readonly string[]
+  main: string
+}
+// As npm's link starts it: by the first line of the program.
+const [, line = ''] = /^#!\/usr\/bin\/env -S node (.*)$/m.exec(readFileSync(at('bin/dotfly.js'), 'utf8')) ?? []
+const forms: readonly Form[] = [
+  { name: 'source', node: ['--disable-warning=ExperimentalWarning'], main: at('bin/dotfly.ts') },
+  { name: 'built', node: line.split(' '), main: at('dist/dotfly.js') },
+]
+if (!existsSync(at('dist/dotfly.js'))) throw new Error('there is no dist/: run npm run build first')
 
 /** ms from exec until the program has ended by itself. */
 function toEnd(words: string[]): Promise<number> {
@@ -32,51 +47,52 @@ function toEnd(words: string[]): Promise<number> {
   return new Promise((resolve) => child.on('exit', () => resolve(performance.now() - began)))
 }
 
-/** ms from exec until the socket accepts, and until the entrypoint has written its file. */
-async function toServe(): Promise<{ accepts: number; runs: number }> {
+const STAGES = ['accepts', 'runs', 'answers'] as const
+type Stages = Record<(typeof STAGES)[number], number>
+
+/** ms from exec until the socket accepts, the entrypoint has written its file, the first request is answered. */
+async function toServe({ node, main }: Form): Promise<Stages> {
   const path = join(directory, 'api')
   const mark = join(directory, 'mark')
   const file = join(directory, 'macaroon')
   writeFileSync(file, CREDENTIAL)
+  const options = ['--socket', path, '--flyd', 'http://127.0.0.1:9', '--macaroon-file', file]
   const began = performance.now()
-  const args = [
-    ...NODE.slice(1),
-    MAIN,
-    '--socket',
-    path,
-    '--flyd',
-    'http://127.0.0.1:9',
-    '--macaroon-file',
-    file,
-    '--',
-    'sh',
-    '-c',
-    `: > ${mark}; sleep 9`,
-  ]
-  const child = spawn(process.execPath, args, { stdio: 'ignore' })
-  const accepts = (async () => {
-    while (!existsSync(path) || !(await answers(path))) await pause(1)
-    return performance.now() - began
+  const child = spawn(process.execPath, [...node, main, 'init', ...options, '--', 'sh', '-c', `: > ${mark}; sleep 9`], {
+    stdio: 'ignore',
+  })
+  const since = (): number => performance.now() - began
+  const served = (async () => {
+    for (;;) {
+      const found = existsSync(path) ? await firstAnswer(path, since) : undefined
+      if (found !== undefined) return found
+      await pause(0.5)
+    }
   })()
-  const runs = (async () => {
-    while (!existsSync(mark)) await pause(1)
-    return performance.now() - began
-  })()
-  const found = { accepts: await accepts, runs: await runs }
+  while (!existsSync(mark)) await pause(0.5)
+  const runs = since()
+  const found = { runs, ...(await served) }
   kill(child.pid ?? 0, 'SIGTERM')
   await new Promise((resolve) => child.on('exit', resolve))
   rmSync(mark)
   return found
 }
 
-const answers = (path: string): Promise<boolean> =>
-  new Promise((resolve) => {
+/** Undefined where nobody listens yet. */
+function firstAnswer(path: string, since: () => number): Promise<{ accepts: number; answers: number } | undefined> {
+  return new Promise((resolve) => {
+    let accepts = 0
     const socket = connect({ path }, () => {
-      socket.destroy()
-      resolve(true)
+      accepts = since()
+      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
     })
-    socket.on('error', () => resolve(false))
+    socket.on('data', () => {
+      socket.destroy()
+      resolve({ accepts, answers: since() })
+    })
+    socket.on('error', () => resolve(undefined))
   })
+}
 
 /** MB that only this process has, and its share of all it uses. */
 function memory(pid: number): { dirty: number; pss: number } {
@@ -85,60 +101,96 @@ function memory(pid: number): { dirty: number; pss: number } {
   return { dirty: kilobytes('Private_Dirty') / 1024, pss: kilobytes('Pss') / 1024 }
 }
 
+async function memories(form: Form): Promise<[init: ReturnType<typeof memory>, proxy: ReturnType<typeof memory>]> {
+  const flyd = await startFlyd(scope, 'tcp')
+  const init = await startInit(scope, {
+    command: ['sleep', '60'],
+    flyd: flyd.url,
+    namespace: false,
+    node: [...form.node, form.main],
+    main: 'init',
+  })
+  await init.until(/listening/)
+  for (let i = 0; i < REQUESTS / 100; i++) await ask(init.path, MINT.repeat(100), 100, 20_000)
+  await pause(300)
+  const found: Awaited<ReturnType<typeof memories>> = [memory(init.pid), memory(init.proxy())]
+  kill(init.pid, 'SIGTERM')
+  await init.ended
+  return found
+}
+
+/** us of CPU for each orphan: the difference between many and few. */
+function reaping(run: (orphans: number) => number): number {
+  const few = run(50)
+  return ((run(ORPHANS + 50) - few) / ORPHANS) * 1000
+}
+
+const NAMESPACE = ['--pid', '--mount', '--fork', '--mount-proc', '--kill-child']
+
+/** ms of CPU of a PID 1 that reaps as init does. */
+function ours(orphans: number): number {
+  const storm = [
+    process.execPath,
+    '--disable-warning=ExperimentalWarning',
+    at('test/init/storm.ts'),
+    '1',
+    String(orphans),
+  ]
+  return Number(/"cpuMs":(\d+)/.exec(execFileSync('unshare', [...NAMESPACE, ...storm], { encoding: 'utf8' }))?.[1])
+}
+
+/** The same of tini, which below its entrypoint has nothing else to do: from its own line in /proc, in ticks of 10 ms. */
+function tinis(tini: string, orphans: number): number {
+  const script = `i=0; while [ $i -lt ${orphans} ]; do ( : & ); i=$((i+1)); done; sleep 0.5; cat /proc/1/schedstat`
+  const text = execFileSync('unshare', [...NAMESPACE, tini, '--', 'sh', '-c', script], { encoding: 'utf8' })
+  return Number(text.split(' ')[0]) / 1e6
+}
+
 try {
   const tini = ['/usr/bin/tini', '/usr/bin/tini-static', '/usr/bin/docker-init'].find((path) => existsSync(path))
   const bare: number[] = []
-  const accepts: number[] = []
-  const runs: number[] = []
   const peer: number[] = []
+  const found = forms.map((form) => ({ form, stages: [] as Stages[] }))
   for (let i = 0; i < ROUNDS; i++) {
     bare.push(await toEnd([process.execPath, '-e', '0']))
-    const served = await toServe()
-    accepts.push(served.accepts)
-    runs.push(served.runs)
+    for (const { form, stages } of found) stages.push(await toServe(form))
     if (tini !== undefined) peer.push(await toEnd([tini, '-s', '--', 'true']))
   }
   const base = median(bare)
-  print(`node -e 0                       ${base.toFixed(1)} ms`)
-  print(
-    `exec to socket accepts          ${median(accepts).toFixed(1)} ms, ${(median(accepts) / base).toFixed(2)}x (goal 1.3x)`,
-  )
-  print(
-    `exec to entrypoint running      ${median(runs).toFixed(1)} ms, ${(median(runs) / base).toFixed(2)}x (goal 1.6x)`,
-  )
-  print(tini === undefined ? 'tini is not installed' : `tini: exec to the end of true    ${median(peer).toFixed(1)} ms`)
-
-  const flyd = await startFlyd(scope, 'tcp')
-  const init = await startInit(scope, { command: ['sleep', '60'], flyd: flyd.url, namespace: false, main: MAIN })
-  await init.until(/listening/)
-  for (let i = 0; i < REQUESTS / 100; i++) await ask(init.path, MINT.repeat(100), 100, 20_000)
-  const idle = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 1e6)'], { stdio: 'ignore' })
-  await pause(300)
-  const node = memory(idle.pid ?? 0)
-  idle.kill('SIGKILL')
-  const [one, two] = [memory(init.pid), memory(childrenOf(init.pid).find((pid) => pid === init.proxy()) ?? 0)]
-  print(`private dirty, a bare node      ${node.dirty.toFixed(1)} MB`)
-  print(
-    `private dirty, init + proxy     ${one.dirty.toFixed(1)} + ${two.dirty.toFixed(1)} = ${(one.dirty + two.dirty).toFixed(1)} MB after ${REQUESTS} requests (goal 24)`,
-  )
-  print(
-    `PSS, init + proxy               ${one.pss.toFixed(1)} + ${two.pss.toFixed(1)} = ${(one.pss + two.pss).toFixed(1)} MB (goal 60)`,
-  )
-  kill(init.pid, 'SIGTERM')
-  await init.ended
-
-  const storm = fileURLToPath(new URL('../test/init/storm.ts', import.meta.url))
-  const [program = '', ...flags] = NODE
-  const reaping = (orphans: number): number => {
-    const text = execFileSync(
-      'unshare',
-      ['--pid', '--mount', '--fork', '--mount-proc', '--kill-child', program, ...flags, storm, '1', String(orphans)],
-      { encoding: 'utf8' },
-    )
-    return Number(/"cpuMs":(\d+)/.exec(text)?.[1])
+  print(`| from exec, median of ${ROUNDS} | the socket accepts | the entrypoint runs | the first answer |`)
+  print('|---|---|---|---|')
+  print(`| \`node -e 0\`, to its end | ${base.toFixed(1)} ms | | |`)
+  for (const { form, stages } of found) {
+    const cells = STAGES.map((stage) => {
+      const ms = median(stages.map((of) => of[stage]))
+      return `${ms.toFixed(1)} ms, ${(ms / base).toFixed(2)}x`
+    })
+    print(`| dotfly init, ${form.name} | ${cells.join(' | ')} |`)
   }
-  const few = reaping(50)
-  print(`reaping                         ${(((reaping(5050) - few) / 5000) * 1000).toFixed(1)} us of CPU an orphan`)
+  if (tini !== undefined) print(`| tini, to the end of \`true\` | | ${median(peer).toFixed(1)} ms | |`)
+  print('Goals: accepts 1.3x, runs 1.6x.\n')
+
+  print(`| MiB after ${REQUESTS} requests | private dirty: init + proxy | PSS: init + proxy |`)
+  print('|---|---|---|')
+  const idle = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 1e6)'], { stdio: 'ignore' })
+  await pause(500)
+  const node = memory(idle.pid ?? 0)
+  print(`| a bare node, idle | ${node.dirty.toFixed(1)} | ${node.pss.toFixed(1)} |`)
+  for (const form of forms) {
+    const [one, two] = await memories(form)
+    const sum = (which: 'dirty' | 'pss'): string =>
+      `${one[which].toFixed(1)} + ${two[which].toFixed(1)} = ${(one[which] + two[which]).toFixed(1)}`
+    print(`| dotfly init, ${form.name} | ${sum('dirty')} | ${sum('pss')} |`)
+  }
+  idle.kill('SIGKILL')
+  print('Goals: 24 and 60. PSS shares the pages of the node binary among all that run it, the bare one too.\n')
+
+  if (process.geteuid?.() !== 0) print('reaping is measured as root only')
+  else {
+    const us = reaping(ours)
+    const theirs = tini === undefined ? Number.NaN : reaping((orphans) => tinis(tini, orphans))
+    print(`reaping an orphan: dotfly ${us.toFixed(1)} us of CPU, tini ${theirs.toFixed(1)} us`)
+  }
 } finally {
   for (const end of ends.toReversed()) await end()
 }

@@ -143,7 +143,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
         waiting.add(look)
         look()
       }),
-    proxy: () => childrenOf(running.pid).find((pid) => commandOf(pid).includes('proxy/main')) ?? 0,
+    proxy: () => childrenOf(running.pid).find((pid) => /proxy(?:\/main)?\.[jt]s/.test(commandOf(pid))) ?? 0,
   }
   return running
 }
