@@ -1,7 +1,9 @@
-// The words after a command's name, read by commander and refused in the house's own messages: commander would repeat
-// the whole word, and a word may be a credential that was pasted in the wrong place.
+// The words after a command's name. Node's own parser reads them; what it refuses, and --help, go to commander, which
+// knows what was meant, in the house's own messages: commander would repeat the whole word, and a word may be a credential
+// that was pasted in the wrong place. Loading commander would be a third of what a start of init takes.
 
-import { Command, CommanderError, Option } from 'commander'
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import type { Command, CommanderError } from 'commander'
 import { UsageError } from '../errors.ts'
 import { shown } from './printable.ts'
 
@@ -11,42 +13,126 @@ export interface Grammar {
   readonly name: string
   /** As `--help` prints it. */
   readonly help: string
-  readonly declare: (command: Command) => Command
+  readonly declare: (words: Declarations) => Declarations
+}
+
+/** An option as it is declared: `--seed <text>`, or `--json` for a flag. */
+export interface Declared {
+  readonly flags: string
+  /** What its value is one of. Whoever reads it refuses the others, in words of its own; this is for completion. */
+  readonly choices?: readonly string[]
+  readonly repeatable?: true
+}
+
+/** What a command takes besides `-h, --help`. */
+export class Declarations {
+  readonly options: Declared[] = []
+  /** Of the only argument, where there is one: it is one of these. */
+  argument: readonly string[] | undefined
+
+  option(flags: string): this {
+    this.options.push({ flags })
+    return this
+  }
+
+  /** May be given several times. */
+  several(flags: string): this {
+    this.options.push({ flags, repeatable: true })
+    return this
+  }
+
+  choice(flags: string, choices: readonly string[]): this {
+    this.options.push({ flags, choices })
+    return this
+  }
+
+  takes(argument: readonly string[]): this {
+    this.argument = argument
+    return this
+  }
+}
+
+/** What was typed. */
+export class Typed {
+  readonly #values: unknown
+  readonly args: readonly string[]
+
+  constructor(values: unknown, args: readonly string[]) {
+    this.#values = values
+    this.args = args
+  }
+
+  /** By camel-cased name: text, true for a flag, a list where an option may be given several times. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the command knows what it declared
+  opts<T>(): T {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same
+    return this.#values as T
+  }
 }
 
 /** What `grammar` declares, as `read` types it; undefined when help was asked for and has been printed. */
-export function readArguments<T>(
-  { name, help, declare }: Grammar,
+export async function readArguments<T>(
+  grammar: Grammar,
   words: readonly string[],
-  read: (command: Command) => T,
-): T | undefined {
-  const command = declare(new Command(name))
+  read: (typed: Typed) => T,
+): Promise<T | undefined> {
+  const declared = grammar.declare(new Declarations())
+  const typed = parse(declared, words) ?? (await explain(grammar, declared, words))
+  return typed === undefined ? undefined : read(typed)
+}
+
+/** Undefined for what has to be explained. */
+function parse({ options, argument }: Declarations, words: readonly string[]): Typed | undefined {
+  const config: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } }
+  for (const { flags, repeatable } of options)
+    config[nameOf(flags)] = { type: flags.includes('<') ? 'string' : 'boolean', multiple: repeatable === true }
+  let found
+  try {
+    found = parseArgs({ args: [...words], options: config, allowPositionals: argument !== undefined })
+  } catch {
+    return undefined // explained in our own words
+  }
+  const { values, positionals } = found
+  if (values['help'] !== undefined || positionals.length > 1) return undefined
+  const camel = Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name.replaceAll(/-[a-z]/g, ([, c = '']) => c.toUpperCase()), value]),
+  )
+  return new Typed(camel, positionals)
+}
+
+/** `seed` of `--seed <text>`. */
+export const nameOf = (flags: string): string => /^--([a-z-]+)/.exec(flags)?.[1] ?? ''
+
+/** Help, or a UsageError; undefined once help has been printed. What commander takes all the same, it reads. */
+async function explain(
+  { name, help }: Grammar,
+  declared: Declarations,
+  words: readonly string[],
+): Promise<Typed | undefined> {
+  const { Command, CommanderError, Option } = await import('commander')
+  const command = new Command(name)
   command.helpInformation = () => help
+  for (const { flags, repeatable } of declared.options) {
+    const option = new Option(flags)
+    // commander takes every --no-x for the negation of --x.
+    option.negate = false
+    if (repeatable === true)
+      option.argParser((word: string, before: string[] | undefined): string[] => [...(before ?? []), word])
+    command.addOption(option)
+  }
+  if (declared.argument !== undefined) command.argument('[word]')
   command
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })
     .allowExcessArguments(false)
   try {
-    command.parse(words, { from: 'user' })
+    const { args } = command.parse(words, { from: 'user' })
+    return new Typed(command.opts(), args)
   } catch (caught) {
     if (!(caught instanceof CommanderError)) throw caught
     if (caught.code === 'commander.helpDisplayed') return undefined
     throw new UsageError(`${problem(caught, words, command)}: see dotfly ${name} --help`, { cause: caught })
   }
-  return read(command)
-}
-
-/** For an option that may be given several times. */
-export const each = (word: string, before: string[] | undefined): string[] => [...(before ?? []), word]
-
-/** An option whose value is one of `choices`. Whoever reads it refuses the others, in words of its own; this is for
- * completion. */
-export function choice(flags: string, choices: readonly string[]): Option {
-  const option = new Option(flags)
-  option.argChoices = [...choices]
-  // commander takes every --no-x for the negation of --x.
-  option.negate = false
-  return option
 }
 
 function problem({ code, message }: CommanderError, words: readonly string[], command: Command): string {

@@ -35,7 +35,7 @@ export const grammar: Grammar = {
 }
 
 export async function canary(words: readonly string[]): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const { quick, seed, json } = command.opts<{ quick?: boolean; seed?: string; json?: boolean }>()
     if (seed === '') throw new UsageError('the seed is empty')
     return { quick: quick === true, seed: seed ?? randomBytes(6).toString('hex'), json: json === true }

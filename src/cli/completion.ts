@@ -1,7 +1,6 @@
 // dotfly completion: the script that makes a shell complete our words. It holds all of them, so that the Tab key starts
 // no Node.
 
-import { Argument } from 'commander'
 import { UsageError } from '../errors.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import { shown } from './printable.ts'
@@ -31,15 +30,11 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 export const grammar: Grammar = {
   name: 'completion',
   help: HELP,
-  declare(command) {
-    const shell = new Argument('[shell]')
-    shell.argChoices = [...SHELLS]
-    return command.addArgument(shell)
-  },
+  declare: (command) => command.takes(SHELLS),
 }
 
 export async function completion(words: readonly string[]): Promise<number> {
-  const shell = readArguments(grammar, words, ({ args: [word = ''] }) => {
+  const shell = await readArguments(grammar, words, ({ args: [word = ''] }) => {
     const named = SHELLS.find((name) => name === word)
     if (word === '') throw new UsageError(`no shell: name one of ${SHELLS.join(', ')}`)
     if (named === undefined) throw new UsageError(`shell ${shown(word)} is not one of ${SHELLS.join(', ')}`)

@@ -35,7 +35,7 @@ export const grammar: Grammar = {
 }
 
 export async function demo(words: readonly string[]): Promise<number> {
-  const asked = readArguments(grammar, words, () => true)
+  const asked = await readArguments(grammar, words, () => true)
   if (asked === undefined) return 0
   const end = askedToEnd()
   // Only its owner may enter, so nobody else on this computer gets the demo's tokens.

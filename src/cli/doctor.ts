@@ -5,7 +5,7 @@ import { Failure, reason, UsageError } from '../errors.ts'
 import type { Examination } from '../doctor/examine.ts'
 import { explain, isWrong } from '../doctor/finding.ts'
 import { identityOptions, type IdentityWords } from '../identity/options.ts'
-import { each, type Grammar, readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import { PROBLEM } from './keep.ts'
 import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
@@ -44,7 +44,7 @@ export const grammar: Grammar = {
       .option('--aud <audience>')
       .option('--issuer <url>')
       .option('--trust-policy <file>')
-      .option('--token-file <file>', '', each)
+      .several('--token-file <file>')
       .option('--token-dir <dir>')
       .option('--aws-principal-tags')
       .option('--json'),
@@ -59,7 +59,7 @@ interface Words extends IdentityWords {
 }
 
 export async function doctor(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const typed = command.opts<Words>()
     return { examination: judge(typed, env), json: typed.json === true }
   })

@@ -11,7 +11,7 @@ import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
 import { STEP_NAMES, STEPS, stepsWithout } from '../init/steps.ts'
 import { signalNumber } from '../os/signals.ts'
-import { choice, each, type Grammar, readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
 import { shown } from './printable.ts'
 import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
@@ -84,17 +84,17 @@ export const grammar: Grammar = {
     declareProxy(command)
       .option('--macaroon-unlink')
       .option('--user <user>')
-      .addOption(choice('--kill-signal <signal>', Object.keys(constants.signals)))
+      .choice('--kill-signal <signal>', Object.keys(constants.signals))
       .option('--kill-timeout <seconds>')
-      .addOption(choice('--on-exit <how>', ON_EXIT))
+      .choice('--on-exit <how>', ON_EXIT)
       .option('--mount')
       .option('--config <file>')
-      .option('--token-file <file>', '', each)
+      .several('--token-file <file>')
       .option('--token-dir <dir>')
       .option('--wait-token <time>')
       .option('--aws-principal-tags')
       .option('--canary')
-      .addOption(choice('--no-harden <names>', [...STEP_NAMES, 'all'])),
+      .choice('--no-harden <names>', [...STEP_NAMES, 'all']),
 }
 
 const ON_EXIT = ['exit', 'poweroff', 'reboot'] as const
@@ -114,7 +114,7 @@ interface InitWords extends ProxyWords, IdentityWords {
 export async function init(words: readonly string[], env: Environment): Promise<number> {
   const dashes = words.indexOf('--')
   const [before, command] = dashes < 0 ? [words, []] : [words.slice(0, dashes), words.slice(dashes + 1)]
-  const asked = readArguments(grammar, before, (command) => command.opts<InitWords>())
+  const asked = await readArguments(grammar, before, (command) => command.opts<InitWords>())
   if (asked === undefined) return 0
   const settings = initSettings(asked, command, env)
   // A mistake in what was typed ends it here, before anything is started.

@@ -5,7 +5,7 @@ import type { Trouble } from '../identity/client.ts'
 import type { IdentityEvent, Notice, NoToken, Problem } from '../identity/event.ts'
 import type { FileTrouble } from '../identity/file.ts'
 import { type IdentityOptions, identityOptions, type IdentityWords } from '../identity/options.ts'
-import { choice, each, type Grammar, readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import { LEVELS, type Level } from '../init/log.ts'
 import type { Line } from './log.ts'
 import type { Environment } from './commands.ts'
@@ -60,13 +60,13 @@ export const grammar: Grammar = {
   help: HELP,
   declare: (command) =>
     command
-      .option('--token-file <file>', '', each)
+      .several('--token-file <file>')
       .option('--token-dir <dir>')
       .option('--wait-token <time>')
       .option('--once')
       .option('--aws-principal-tags')
       .option('--socket <path>')
-      .addOption(choice('--log-level <level>', LEVELS)),
+      .choice('--log-level <level>', LEVELS),
 }
 
 interface KeepWords extends IdentityWords {
@@ -76,7 +76,7 @@ interface KeepWords extends IdentityWords {
 }
 
 export async function keep(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const typed = command.opts<KeepWords>()
     const [socket = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
     return {

@@ -19,7 +19,7 @@ Example:
 export const grammar: Grammar = { name: 'man', help: HELP, declare: (command) => command }
 
 export async function man(words: readonly string[]): Promise<number> {
-  const asked = readArguments(grammar, words, () => true)
+  const asked = await readArguments(grammar, words, () => true)
   if (asked === undefined) return 0
   const [{ manual }, { vocabulary }] = await Promise.all([
     import('../words/manual.ts'),

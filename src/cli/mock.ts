@@ -39,7 +39,7 @@ export const grammar: Grammar = {
 }
 
 export async function mock(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const typed = command.opts<{ dir?: string; parties?: string; json?: true }>()
     const word = typed.dir ?? env['DOTFLY_DIR'] ?? ''
     if (word === '') throw new UsageError('no directory: name one with --dir')

@@ -69,7 +69,7 @@ export const grammar: Grammar = {
 }
 
 export async function proxy(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const typed = command.opts<ProxyWords & { metrics?: string }>()
     const metrics = typed.metrics ?? env['DOTFLY_METRICS'] ?? ''
     return { options: proxyOptions(typed, env), level: logLevel(typed, env), metrics }

@@ -1,26 +1,25 @@
 // What `dotfly proxy` may be told, from the command line first, then DOTFLY_* variables, then what a Machine has:
 // one function from words to typed options, so that nothing behind it ever sees a string that was not judged.
 
-import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
 import { LEVELS, type Level } from '../init/log.ts'
 import type { ProxyOptions } from '../init/options.ts'
-import { choice, each } from './arguments.ts'
+import type { Declarations } from './arguments.ts'
 import type { Environment } from './commands.ts'
 import { shown } from './printable.ts'
 import { parseSockets, socketWords } from './sockets.ts'
 
 /** The options that `dotfly proxy` and `dotfly init` share; each adds its own. */
-export const declareProxy = (command: Command): Command =>
+export const declareProxy = (command: Declarations): Declarations =>
   command
-    .option('--socket <path>', '', each)
+    .several('--socket <path>')
     .option('--flyd <url>')
     .option('--flyd-ca <file>')
     .option('--macaroon-file <file>')
     .option('--macaroon-fd <n>')
     .option('--app <name>')
     .option('--machine <id>')
-    .addOption(choice('--log-level <level>', LEVELS))
+    .choice('--log-level <level>', LEVELS)
 
 /** The options as they were typed. */
 export interface ProxyWords {

@@ -36,7 +36,7 @@ export const grammar: Grammar = {
 }
 
 export async function strip(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => {
+  const asked = await readArguments(grammar, words, (command) => {
     const typed = command.opts<{ macaroonFile?: string; json?: true }>()
     const word = typed.macaroonFile ?? env['DOTFLY_MACAROON_FILE'] ?? ''
     if (word === '') throw new UsageError('no macaroon: name its file with --macaroon-file')

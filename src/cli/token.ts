@@ -7,7 +7,7 @@ import { roleProblem, sessionName } from '../identity/aws.ts'
 import { IdentityError, requestToken, type TokenRequest } from '../identity/client.ts'
 import { parseDuration } from '../identity/options.ts'
 import { untilToken } from '../identity/wait.ts'
-import { choice, type Grammar, readArguments } from './arguments.ts'
+import { type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
@@ -56,7 +56,7 @@ export const grammar: Grammar = {
       .option('--aud <audience>')
       .option('--claims')
       .option('--json')
-      .addOption(choice('--format <format>', FORMATS))
+      .choice('--format <format>', FORMATS)
       .option('--wait <time>')
       .option('--socket <path>')
       .option('--timeout <seconds>'),
@@ -82,7 +82,7 @@ interface Asked extends TokenRequest {
 }
 
 export async function token(words: readonly string[], env: Environment): Promise<number> {
-  const asked = readArguments(grammar, words, (command) => judge(command.opts<Words>(), env))
+  const asked = await readArguments(grammar, words, (command) => judge(command.opts<Words>(), env))
   if (asked === undefined) return 0
   const { form, wait, ...request } = asked
   try {

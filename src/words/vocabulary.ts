@@ -1,7 +1,7 @@
 // All words of the command line, for whoever makes something of them: completion, the manual page, and the test that
 // holds them together. What a command takes is what it declares; what that means stands in its help text.
 
-import { Command, type Option } from 'commander'
+import { type Declared, Declarations, nameOf } from '../cli/arguments.ts'
 import { COMMANDS, HELP } from '../cli/commands.ts'
 
 /** How a value can be completed. */
@@ -58,41 +58,39 @@ export async function vocabulary(): Promise<Vocabulary> {
       says,
     })),
     commands: grammars.map(({ name, help, declare }) => {
-      const command = declare(new Command(name))
-      const [argument] = command.registeredArguments
+      const { options, argument } = declare(new Declarations())
       return {
         name,
         help,
         says: summaries.get(name) ?? '',
-        options: command
-          .createHelp()
-          .visibleOptions(command)
-          .map((option) => optionWords(option, help, texts)),
-        ...(argument?.argChoices === undefined ? {} : { argument: argument.argChoices }),
+        options: [
+          ...options.map((option) => optionWords(option, help, texts)),
+          { short: '-h', ...optionWords({ flags: '--help' }, help, texts) },
+        ],
+        ...(argument === undefined ? {} : { argument }),
       }
     }),
   }
 }
 
-function optionWords(option: Option, help: string, texts: ReadonlyMap<string, string>): OptionWords {
-  const long = option.long ?? ''
+function optionWords(option: Declared, help: string, texts: ReadonlyMap<string, string>): OptionWords {
+  const long = `--${nameOf(option.flags)}`
   // Where a help text only says that an option is as in another command's, that one has its words.
   const elsewhere = texts.get(mentioned(help).get(long) ?? '')
   const entry = [help, elsewhere ?? ''].flatMap(described).find(({ flags }) => flags.includes(long))
-  const value = option.required ? valueOf(option) : undefined
+  const value = option.flags.includes('<') ? valueOf(option) : undefined
   return {
-    ...(option.short === undefined ? {} : { short: option.short }),
     long,
     ...(value === undefined ? {} : { value }),
     shape: entry?.shape ?? '',
-    repeatable: option.parseArg !== undefined,
+    repeatable: option.repeatable === true,
     says: entry?.says ?? '',
     ...(entry?.variable === undefined ? {} : { variable: entry.variable }),
   }
 }
 
 /** By the choices, or else by what the declaration calls the value: `<file>`, `<dir>`. */
-function valueOf({ flags, argChoices: of }: Option): Value {
+function valueOf({ flags, choices: of }: Declared): Value {
   const name = /<([a-z]+)>/.exec(flags)?.[1] ?? ''
   if (of !== undefined) return { kind: name === 'names' ? 'several' : 'one', of }
   if (name === 'dir') return { kind: 'directory' }
