@@ -345,6 +345,9 @@ export class Needles {
     ] as const) {
       tailEnd = Math.max(tailEnd, from + cutAt(b, from, want(is), kind, false))
     }
+    // Gaps spell nothing: were they enough, two numbers with blank lines between them would be a run.
+    let spelled = Math.max(0, headEnd - head) + Math.max(0, tailEnd - tail)
+    for (let n = first; n < next; n++) spelled += (this.#unitTo[n] ?? 0) - (this.#unitFrom[n] ?? 0)
     const late = b.length - WINDOW + 1
     let run: Run | undefined
     let pending = -1
@@ -356,7 +359,7 @@ export class Needles {
       if (this.#secret[n < first ? headIs : n] === 0) continue
       for (let q = from; q < to; q++) {
         if (q >= late && pending < 0) pending = q
-        if (q - q3 < WINDOW && tailEnd - head >= WINDOW) {
+        if (q - q3 < WINDOW && tailEnd - head >= WINDOW && spelled >= WINDOW / 2) {
           const opens = Math.max(start, q - WINDOW + 1)
           if (run === undefined || opens > run.to)
             this.#found.push((run = { from: opens, to: 0, cut: 0, needle: first }))

@@ -78,3 +78,21 @@ test('answers with the same names as the macaroon pass untouched', async (t) => 
   t.comment(`${passed} answers`)
   t.equal(passed, ROUNDS * EACH * 10)
 })
+
+test('short numbers pass, however many line breaks and NULs stand between them', async (t) => {
+  const separators = ['\n'.repeat(12), '\0'.repeat(12), '\\n'.repeat(6), '\\r\\n'.repeat(3), '\\u0000'.repeat(2)]
+  for (const format of ['v1', 'fm2']) {
+    const { value } = credential(new Dice(`gaps:${format}`), format)
+    const needles = new Needles(value, secretMemory(Needles.memory(value.length)).alloc)
+    for (const separator of separators) {
+      // Every seventeenth of all numbers of four digits: among them are some that stand in the hex of the credential.
+      for (let n = 0; n < 10_000; n += 17) {
+        const body = Buffer.from(`,${String(n).padStart(4, '0')}${separator},`)
+        const strip = new Strip(needles)
+        strip.push(body)
+        if (strip.hits > 0) return t.fail(`${format}: ${JSON.stringify(body.toString())}`)
+      }
+    }
+  }
+  return t.pass()
+})
