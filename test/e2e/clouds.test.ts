@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { decodeJwt } from 'jose'
 import { test } from 'tap'
 import { startMock } from '../../src/mock/start.ts'
+import { BIN } from '../cli/dotfly.ts'
 import { NODE, ROOT, startInit } from '../init/support.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
@@ -23,10 +24,11 @@ test('four clouds, four SDKs, and not a key among them', { skip }, async (t) => 
   })
   const { sts, s3, gcp, azure, anthropic, azure_ca_file, machines } = mock.file
   const [machine] = machines
+  const socket = join(dir, 'api')
   const start = (command: string[], more: Record<string, string> = {}): ReturnType<typeof startInit> =>
     startInit(t, {
       flyd: machine!.flyd_url,
-      macaroon: ['--macaroon-file', machine!.macaroon_file],
+      macaroon: ['--macaroon-file', machine!.macaroon_file, '--socket', `${socket},mode=0777`],
       options: ['--token-dir', join(dir, 'fly'), '--user', '4242'],
       env: {
         PATH: '/usr/bin:/bin',
@@ -48,7 +50,8 @@ test('four clouds, four SDKs, and not a key among them', { skip }, async (t) => 
         ANTHROPIC_BASE_URL: anthropic!.url,
         ...more,
       },
-      command,
+      // tap has put hooks of its own into every Node that is started from here.
+      command: ['env', '-u', 'NODE_OPTIONS', ...command],
     })
   const told = async (command: string[], more?: Record<string, string>): Promise<unknown> => {
     const init = await start(command, more)
@@ -79,6 +82,24 @@ process.env.GOOGLE_APPLICATION_CREDENTIALS = process.env.GCP_COPY
     GCP_COPY: join(dir, 'copy.json'),
   })
   t.match(google, { token: /^ya29\.c\./ }, `Google, as a service account: ${JSON.stringify(google)}`)
+
+  // And the command of docs/tokens.md, which Google's library runs by itself: no file at all.
+  const executable = join(dir, 'executable.json')
+  writeFileSync(
+    executable,
+    JSON.stringify({
+      type: 'external_account',
+      audience: gcp!.audience,
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      token_url: `${gcp!.url}/v1/token`,
+      credential_source: {
+        executable: { command: [...NODE, BIN, 'token', '--format', 'gcp-executable', '--socket', socket].join(' ') },
+      },
+    }),
+  )
+  const ran = { GOOGLE_APPLICATION_CREDENTIALS: executable, GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES: '1' }
+  const command = await told([...NODE, guest('gcp'), 'default'], ran)
+  t.match(command, { token: /^ya29\.d\./ }, `Google, by dotfly token: ${JSON.stringify(command)}`)
 
   const got = await told([...NODE, guest('azure'), 'default'])
   t.match(got, { token: String }, `Azure: ${JSON.stringify(got)}`)
