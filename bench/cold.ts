@@ -1,8 +1,8 @@
-// Cold start of the proxies: exec to the socket accepts, and to the first answer. What a whole init costs is in init.ts.
+// Cold start of the proxies, and of dotfly init: exec to the socket accepts, to the first answer, and to the entrypoint.
 
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { init } from './peers/dotfly.ts'
 import type { Peer } from './peers/peer.ts'
 import { CREDENTIAL } from './peers/peer.ts'
 import { type Figure, figure, interleave } from './support/statistics.ts'
@@ -15,6 +15,8 @@ export interface ColdRow {
   /** ms */
   accepts: Figure
   answers: Figure
+  /** Of init's entrypoint. */
+  runs?: Figure
 }
 
 /** The peers, and how long a Node that does nothing takes from its start to its end, ms. */
@@ -24,7 +26,8 @@ export async function cold(
   rounds: number,
 ): Promise<{ node: Figure; rows: ColdRow[] }> {
   const bare: number[] = []
-  const subjects = peers.map((peer) => {
+  const mark = join(directory, 'mark')
+  const subjects = [...peers, init(mark)].map((peer) => {
     const home = join(directory, `cold-${peer.name}`)
     mkdirSync(home)
     const socket = join(home, 'sock')
@@ -33,14 +36,13 @@ export async function cold(
   })
   const found = await interleave(rounds, [undefined, ...subjects], async (subject) => {
     if (subject === undefined) {
-      const since = performance.now()
-      execFileSync(process.execPath, ['-e', '0'])
-      bare.push(performance.now() - since)
-      return { accepts: 0, answers: 0 }
+      bare.push(await wire.ended(process.execPath, ['-e', '0']))
+      return { accepts: 0, answers: 0, runs: 0 }
     }
-    const { socket, launch } = subject
+    const { peer, socket, launch } = subject
+    rmSync(mark, { force: true })
     rmSync(socket, { force: true }) // most leave it behind
-    return wire.start(socket, request('/v1/tokens/oidc'), launch)
+    return wire.start(socket, request('/v1/tokens/oidc'), launch, peer.name === 'init' ? mark : '-')
   })
   return {
     node: figure(bare),
@@ -51,6 +53,7 @@ export async function cold(
         title: subject.peer.title,
         accepts: figure(samples.map(({ accepts }) => accepts)),
         answers: figure(samples.map(({ answers }) => answers)),
+        ...(subject.peer.name === 'init' ? { runs: figure(samples.map(({ runs }) => runs)) } : {}),
       }
     }),
   }

@@ -75,12 +75,13 @@ export function sections(results: Results): Map<string, string> {
     found.set(
       'Cold start',
       table([
-        ['', 'exec to accepts, ms (min–max)', 'to the first answer, ms', 'accepts, × `node -e 0`'],
-        ['node -e 0, to its end', spread(cold.node, fixed(1)), '', '1.00×'],
-        ...cold.rows.map(({ title, accepts, answers }) => [
+        ['', 'exec to accepts, ms (min–max)', 'to the first answer', 'to the entrypoint', 'accepts, × `node -e 0`'],
+        ['node -e 0, to its end', spread(cold.node, fixed(1)), '', '', '1.00×'],
+        ...cold.rows.map(({ title, accepts, answers, runs }) => [
           title,
           spread(accepts, fixed(1)),
           spread(answers, fixed(1)),
+          runs === undefined ? '' : spread(runs, fixed(1)),
           `${(accepts.median / bare).toFixed(2)}×`,
         ]),
       ]),
@@ -223,7 +224,7 @@ compare, because clients, proxy and upstream share the cores and so requests a s
 
 ![CPU for one request, by proxy](performance-requests.svg)`,
   'Large answers': 'One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory.',
-  'Cold start': `The proxies alone, their files in the page cache. \`dotfly proxy\` accepts as soon as its supervisor has bound the
+  'Cold start': `The files of all are in the page cache. \`dotfly proxy\` accepts as soon as its supervisor has bound the
 socket: who connects then is answered when the trusted process is up.`,
   Memory: `Anonymous memory is what no file can give back; where a proxy has two processes both are given, the one that works
 last. PSS adds shared pages by their share, for dotfly most of it the pages of the Node binary. The kernel's memory for

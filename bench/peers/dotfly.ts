@@ -8,7 +8,16 @@ import type { Peer, Task } from './peer.ts'
 const HERE = join(import.meta.dirname, '../..')
 
 /** Of this checkout, or of another: what was built where it was built. */
-export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
+export const dotfly = (root = HERE, log: 'warn' | 'info' = 'warn'): Peer => command(root, log, 'proxy', [])
+
+/** `dotfly init`, whose entrypoint writes `mark`; of this checkout. For cold starts alone. */
+export const init = (mark: string): Peer => ({
+  ...command(HERE, 'warn', 'init', ['--', 'sh', '-c', `: > ${mark}; exec sleep 30`]),
+  name: 'init',
+  title: 'dotfly init',
+})
+
+function command(root: string, log: 'warn' | 'info', name: 'proxy' | 'init', more: readonly string[]): Peer {
   const built = join(root, 'dist/dotfly.js')
   const entry = isFresh(built, join(root, 'src')) ? built : join(root, 'bin/dotfly.ts')
   const other = root === HERE ? '' : ` at ${root}`
@@ -22,8 +31,8 @@ export function dotfly(root = HERE, log: 'warn' | 'info' = 'warn'): Peer {
     launch: ({ directory, socket, port, credential }: Task) => {
       const file = join(directory, 'macaroon')
       writeFileSync(file, credential, { mode: 0o600 })
-      const words = ['proxy', '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
-      words.push('--macaroon-file', file, '--log-level', log)
+      const words = [name, '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
+      words.push('--macaroon-file', file, '--log-level', log, ...more)
       return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry, ...words], env: {} }
     },
   }

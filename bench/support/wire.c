@@ -4,7 +4,9 @@
 //     wire load SOCKET REQUEST CONNECTIONS SECONDS REQUESTS   closed loop; ends at whichever limit comes first (0: none)
 //     wire read SOCKET REQUEST                                one answer of any length, read as fast as it comes
 //     wire hold SOCKET REQUEST CONNECTIONS                    one request on each, then idle until standard input ends
-//     wire start SOCKET REQUEST COMMAND [ARG…]                how long after its start it accepts, and answers
+//     wire start SOCKET REQUEST MARK COMMAND [ARG…]           how long after its start it accepts, answers, and MARK
+//                                                             exists (-: none)
+//     wire run COMMAND [ARG…]                                 how long until it has ended
 //     wire origin                                             serves /…/KIND/BYTES/HEADERS on 127.0.0.1, KIND length
 //                                                             or chunked, any other path 700 bytes shaped like a token;
 //                                                             prints its port
@@ -292,41 +294,61 @@ static void read_all(const char *path) {
 
 // ---- start
 
-static void start(const char *path, char **command) {
-  static struct answer answer;
-  uint64_t began = now();
+static double since(uint64_t began) { return (double)(now() - began) / 1e6; }
+
+static pid_t launch(char **command) {
   pid_t pid = fork();
   if (pid < 0) fail("fork");
-  if (pid == 0) {
-    int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < 3; fd++) dup2(null, fd);
-    execvp(command[0], command);
-    _exit(127);
-  }
-  int fd, status;
-  while ((fd = try_dial(path)) < 0) {
-    if (waitpid(pid, &status, WNOHANG) != 0 || now() - began > 30000000000u) {
+  if (pid > 0) return pid;
+  int null = open("/dev/null", O_RDWR);
+  for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+  execvp(command[0], command);
+  _exit(127);
+}
+
+static void run(char **command) {
+  uint64_t began = now();
+  int status;
+  waitpid(launch(command), &status, 0);
+  double ended = since(began);
+  errno = 0;
+  if (status != 0) fail("%s failed", command[0]);
+  printf("{\"ended\":%.3f}\n", ended);
+}
+
+/** `mark` is a file that the program lets somebody write, or "-". Everything is looked for every 0.1 ms. */
+static void start(const char *path, const char *mark, char **command) {
+  static struct answer answer;
+  uint64_t began = now();
+  pid_t pid = launch(command);
+  int fd = -1, status;
+  double accepts = 0, answers = 0, runs = strcmp(mark, "-") == 0 ? -1 : 0;
+  while (answers == 0 || runs == 0) {
+    if (runs == 0 && access(mark, F_OK) == 0) runs = since(began);
+    if (fd < 0 && (fd = try_dial(path)) >= 0) {
+      accepts = since(began);
+      begin(&answer);
+      if (send(fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("cannot send the request");
+    }
+    if (fd >= 0 && answers == 0) {
+      ssize_t got = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+      if (got > 0) take(&answer, buffer, (size_t)got);
+      if (answer.state == DONE) answers = since(began);
+      if (got == 0 && answers == 0) {
+        kill(pid, SIGTERM);
+        fail("the connection was lost");
+      }
+    }
+    if (waitpid(pid, &status, WNOHANG) != 0 || since(began) > 30000) {
       kill(pid, SIGKILL);
-      fail("%s does not listen", command[0]);
+      fail("%s does not serve", command[0]);
     }
     nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
   }
-  uint64_t accepts = now();
-  begin(&answer);
-  if (send(fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("cannot send the request");
-  while (answer.state != DONE) {
-    ssize_t got = recv(fd, buffer, sizeof buffer, 0);
-    if (got <= 0) {
-      kill(pid, SIGTERM);
-      fail("the connection was lost");
-    }
-    take(&answer, buffer, (size_t)got);
-  }
-  uint64_t answered = now();
   close(fd);
   kill(pid, SIGTERM);
   waitpid(pid, &status, 0);
-  printf("{\"accepts\":%.3f,\"answers\":%.3f}\n", (double)(accepts - began) / 1e6, (double)(answered - began) / 1e6);
+  printf("{\"accepts\":%.3f,\"answers\":%.3f,\"runs\":%.3f}\n", accepts, answers, runs);
 }
 
 // ---- hold
@@ -509,15 +531,17 @@ static void origin(void) {
 
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
-  if (argc >= 4) read_request(argv[3]);
+  if (argc >= 4 && strcmp(mode, "run") != 0) read_request(argv[3]);
   if (strcmp(mode, "load") == 0 && argc == 7)
     load(argv[2], atoi(argv[4]), atof(argv[5]), strtoull(argv[6], NULL, 10));
   else if (strcmp(mode, "read") == 0 && argc == 4)
     read_all(argv[2]);
   else if (strcmp(mode, "hold") == 0 && argc == 5)
     hold(argv[2], atoi(argv[4]));
-  else if (strcmp(mode, "start") == 0 && argc >= 5)
-    start(argv[2], argv + 4);
+  else if (strcmp(mode, "start") == 0 && argc >= 6)
+    start(argv[2], argv[4], argv + 5);
+  else if (strcmp(mode, "run") == 0 && argc >= 3)
+    run(argv + 2);
   else if (strcmp(mode, "origin") == 0 && argc == 2)
     origin();
   else {

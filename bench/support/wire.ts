@@ -76,15 +76,21 @@ export class Wire {
     return (await this.#run('read', socket, this.#file(ask))) as Read
   }
 
-  /** ms from its start until it accepts, and until it has answered; then it is ended. */
+  /** From its start, ms; then it is ended. `mark` is a file that it lets somebody write. */
   async start(
     socket: string,
     ask: string,
     { command, args, env }: Launch,
-  ): Promise<{ accepts: number; answers: number }> {
-    const words = ['start', socket, this.#file(ask), command, ...args]
+    mark = '-',
+  ): Promise<{ accepts: number; answers: number; runs: number }> {
+    const words = ['start', socket, this.#file(ask), mark, command, ...args]
     const { stdout } = await run(this.#program, words, { timeout: 60_000, env })
-    return JSON.parse(stdout) as { accepts: number; answers: number }
+    return JSON.parse(stdout) as { accepts: number; answers: number; runs: number }
+  }
+
+  /** ms until a command has ended. */
+  async ended(command: string, args: readonly string[]): Promise<number> {
+    return ((await this.#run('run', command, ...args)) as { ended: number }).ended
   }
 
   /** Idle connections, each after one request; `release` closes them, and throws where one was lost. */
