@@ -185,7 +185,7 @@ async function main(): Promise<void> {
   await measure(peers, results)
   clearTimeout(late)
   for (const [heading, rows] of sections(results)) print(`\n${heading}\n\n${rows}`)
-  print(`\nGoals\n\n${goalTable(results)}`)
+  if (goalTable(results, false).includes('met')) print(`\nGoals\n\n${goalTable(results, false)}`)
   print(`\nmedians of ${results.rounds} interleaved rounds of ${results.seconds} s`)
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`)
   if (values.write) write(results)
