@@ -147,7 +147,7 @@ async function proveNoLeak(log: Log): Promise<void> {
 
 /** What the proxy says, in the words of dotfly proxy; an exchange that went well is worth a line only to who asks. */
 async function tell(event: Event, sockets: readonly SocketOptions[], log: Log): Promise<void> {
-  const { describe } = await import('./log.ts')
+  const { describe } = await import('./describe.ts')
   const { level, message } = describe(event, sockets)
   log.line(event.kind === 'exchange' && level === 'info' ? 'debug' : level, message)
 }

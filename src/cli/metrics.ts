@@ -16,6 +16,8 @@ export type MetricsAddress = { readonly host: string; readonly port: number } | 
 
 export interface Metrics {
   event(event: Event): void
+  /** The proxy process has ended, and has not been able to say so. */
+  away(): void
   /** The port it listens on, or undefined for a Unix socket. */
   readonly port: number | undefined
   close(): Promise<void>
@@ -71,6 +73,10 @@ export async function serveMetrics(address: MetricsAddress, sockets: readonly So
   })
 
   const served = new Set<number>()
+  function away(): void {
+    served.clear()
+    serving.set(0)
+  }
   function event(event: Event): void {
     switch (event.kind) {
       case 'listening':
@@ -99,8 +105,7 @@ export async function serveMetrics(address: MetricsAddress, sockets: readonly So
         break
       case 'draining':
       case 'stopped':
-        served.clear()
-        serving.set(0)
+        away()
         break
     }
   }
@@ -122,6 +127,7 @@ export async function serveMetrics(address: MetricsAddress, sockets: readonly So
   const bound = server.address()
   return {
     event,
+    away,
     port: typeof bound === 'object' && bound !== null ? bound.port : undefined,
     close: () =>
       new Promise((done) => {

@@ -6,6 +6,8 @@ import type { ProxyOptions } from '../init/options.ts'
 import type { Probe } from '../init/probe.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
+import type { Event } from '../proxy/event.ts'
+import { describeRestart } from './describe.ts'
 import { openLog } from './log.ts'
 import type { Environment } from './commands.ts'
 import type { Metrics } from './metrics.ts'
@@ -97,12 +99,16 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
   try {
     const sockets = activated(options.sockets, env)
     if (probe !== undefined) sockets.push(probe.socket)
-    const supervised = await superviseProxy({ ...options, sockets }, (event) => {
+    const report = (event: Event): void => {
       if ('socket' in event && event.socket >= served) return // the probe's: nobody's request, nobody's news
       log.event(event)
       metrics?.event(event)
       if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
         service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
+    }
+    const supervised = await superviseProxy({ ...options, sockets }, report, (why, pause) => {
+      log.line(describeRestart(why, pause))
+      metrics?.away()
     })
     service.ready(status(options))
     if (probe !== undefined) service.watch((limit) => probe.ask(limit))

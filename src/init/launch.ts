@@ -22,6 +22,7 @@ import type { Supervised } from './supervise.ts'
 const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
+const HEAP_LIMIT = 512 // MiB: all the connections that the proxy takes, with room
 const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument has at most 128 KiB
 
 const self = executable('proxy')
@@ -41,11 +42,15 @@ const PROXY_RIGHTS: Rights = { uid: 65532, gid: 65532, effectiveGid: 65533, grou
 
 /** Binds the sockets, loads the macaroon, starts the trusted process and, whenever it dies, starts it again. Stopping
  * drains it and removes the sockets. Resolves when it listens. Throws a LaunchError for a mistake in the options. */
-export async function superviseProxy(options: ProxyOptions, report: (event: Event) => void): Promise<Supervised> {
+export async function superviseProxy(
+  options: ProxyOptions,
+  report: (event: Event) => void,
+  restarting: Surroundings['restarting'] = () => undefined,
+): Promise<Supervised> {
   // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
   const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
   const children = new Children()
-  const proxy = await launchProxy(options, report, { children, steps, restarting: () => undefined })
+  const proxy = await launchProxy(options, report, { children, steps, restarting })
   const close = async (): Promise<void> => {
     await proxy.stop()
     children.close()
@@ -177,6 +182,10 @@ export function proxyFlags(permission: boolean): string[] {
     '--disable-sigusr1', // or the inspector opens for whoever signals it before main.ts has a handler
     '--disable-proto=throw',
     '--disallow-code-generation-from-strings',
+    // Less memory for the same speed; and a proxy that leaks ends itself, before the kernel ends somebody else.
+    '--max-semi-space-size=1',
+    '--v8-pool-size=1',
+    `--max-old-space-size=${HEAP_LIMIT}`,
     ...(permission ? ['--permission', '--allow-net', '--allow-ffi', ...readable] : []),
   ]
 }

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { describe } from '../../src/cli/log.ts'
+import { describe } from '../../src/cli/describe.ts'
 import { printable, printableJson, shown } from '../../src/cli/printable.ts'
 import type { Exchange } from '../../src/proxy/event.ts'
 

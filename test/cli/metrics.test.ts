@@ -1,7 +1,7 @@
 // The metrics listener, over a real socket: what a scrape sees after events.
 
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -56,6 +56,11 @@ test('a scrape counts exchanges by route, status and code, and never by what a g
   t.match(text, 'dotfly_proxy_starts_total 2')
   t.match(text, 'dotfly_sockets_served 1')
   t.notMatch(text, /evil|XXXX/)
+  metrics.away()
+  t.equal((await get('/healthz')).status, 503, 'a killed process serves nobody')
+  t.match((await get('/metrics')).text, 'dotfly_sockets_served 0')
+  metrics.event({ kind: 'listening', socket: 0 })
+  t.equal((await get('/healthz')).status, 200)
   metrics.event({ kind: 'draining' })
   t.equal((await get('/healthz')).status, 503)
   t.equal((await get('/')).status, 404)
@@ -92,6 +97,15 @@ test('dotfly proxy --metrics: a real exchange is in the scrape', async (t) => {
     await get('metrics', '/metrics'),
     /dotfly_exchanges_total\{socket="[^"]*api",method="",route="",status="404",code="ROUTE_NOT_SERVED"\} 1/,
   )
+  const [trusted = 0] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1')
+    .trim()
+    .split(' ')
+    .map(Number)
+  const restarts = until(child, /"event":"restarting"[^]*"event":"listening"/)
+  process.kill(trusted, 'SIGKILL')
+  t.match(await restarts, /"level":"warn".*was killed by SIGKILL, starting it again in \d+ ms/)
+  t.equal(await get('metrics', '/healthz'), 'serving\n')
+  t.match(await get('metrics', '/metrics'), /dotfly_proxy_starts_total 2/)
   child.kill('SIGTERM')
   t.equal((await done).code, 0)
 })
