@@ -15,6 +15,8 @@ interface Scope {
 export const ROOT = process.geteuid?.() === 0
 export const SLOW = process.env['DOTFLY_SLOW'] === '1'
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
+/** A directory that `npm run build:sea` has made: then it is that program which is tested, started through its loader. */
+const FLY = process.env['DOTFLY_FLY']
 export const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 const UNSHARE = ['unshare', '--pid', '--mount', '--fork', '--mount-proc', '--kill-child']
 
@@ -79,9 +81,9 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
   ]
   const [program = '', ...args] = [
     ...((start.namespace ?? true) ? UNSHARE : []),
-    ...NODE,
-    ...(start.node ?? []),
-    start.main ?? MAIN,
+    ...(FLY === undefined || start.node !== undefined || start.main !== undefined
+      ? [...NODE, ...(start.node ?? []), start.main ?? MAIN]
+      : [`${FLY}/lib/ld-linux-x86-64.so.2`, '--library-path', `${FLY}/lib`, `${FLY}/init`, 'init']),
     ...words,
   ]
   const child = spawn(program, args, {
