@@ -51,7 +51,7 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
                                                          DOTFLY_WAIT_TOKEN
     --aws-principal-tags      ask for AWS session tags
                                               DOTFLY_AWS_PRINCIPAL_TAGS=1
-    --macaroon-unlink         remove the macaroon's file once it has been read
+    --macaroon-unlink         overwrite and remove the macaroon's file once read
                                                   DOTFLY_MACAROON_UNLINK=1
     --canary                  first prove that nothing leaks, as dotfly canary
                               --quick does; a leak ends it  DOTFLY_CANARY=1

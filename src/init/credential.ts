@@ -1,7 +1,8 @@
 // From its source straight into the secret page: the macaroon is never on our heap, and our mapping of the page is
 // gone before anything else happens.
 
-import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
+import { settle } from '../os/descriptor.ts'
 import { errnoOf } from '../os/errno.ts'
 import { createPage, mapPage, unmapPage } from '../os/page.ts'
 import { LaunchError } from './error.ts'
@@ -13,7 +14,7 @@ const DEVICE_LIMIT = 5_000 // ms
 const DEVICE_PAUSE = 10
 
 /** A file or descriptor is read to its end, a character device (virtio-serial) to the end of its first line, once.
- * `unlink` removes the file when it has been read. */
+ * `unlink` overwrites and removes the file when it has been read. */
 export type Source = { file: string; unlink?: boolean } | { fd: number }
 
 /** A descriptor of the page that now holds the macaroon and NULs behind it; the caller closes it. Throws a LaunchError
@@ -29,7 +30,10 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     const length = device ? readLine(from, page) : readAll(from, page)
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
-    if ('file' in source && source.unlink === true) unlinkSync(source.file)
+    if ('file' in source && source.unlink === true) {
+      if (!device) overwrite(source.file, length)
+      unlinkSync(source.file)
+    }
   } catch (error) {
     page.fill(0)
     closeSync(fd)
@@ -42,6 +46,24 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   }
   return { fd, secret }
+}
+
+/** Root can read a disk without the name of a file on it. What a file system that copies on write keeps, it keeps. */
+function overwrite(file: string, length: number): void {
+  let fd
+  try {
+    fd = openSync(file, constants.O_WRONLY)
+  } catch (error) {
+    // Of a file that even its owner may only read: who is not root has no disk to hide it from either.
+    if (errnoOf(error) === 'EACCES') return
+    throw error
+  }
+  try {
+    writeSync(fd, Buffer.alloc(length), 0, length, 0)
+    settle(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function isCharacterDevice(fd: number, name: string): boolean {

@@ -1,7 +1,7 @@
 // The first promise of an init: no child is ever lost. Real processes, PID 1 of a real namespace.
 
 import { execFileSync, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'tap'
 import { signalName } from '../../src/os/signals.ts'
 import { kill, NODE, ROOT, startInit } from './support.ts'
@@ -175,12 +175,14 @@ test('mistakes are said and end it: 1, and 2 for the command line', { skip }, as
 
 test('sources of the macaroon: unlinked file, a device that speaks late', { skip }, async (t) => {
   const directory = t.testdir({ m: `FlyV1 fm2_${'b'.repeat(60)}\n` })
+  linkSync(`${directory}/m`, `${directory}/disk`) // what is read from the disk when the name is gone
   const file = await startInit(t, {
     command: ['true'],
     macaroon: ['--macaroon-file', `${directory}/m`, '--macaroon-unlink'],
   })
   t.equal((await file.ended).code, 0, file.log())
   t.notOk(existsSync(`${directory}/m`), 'removed')
+  t.notMatch(readFileSync(`${directory}/disk`, 'latin1'), /[^\0]/, 'and overwritten')
   // A terminal is a character device too: its other side is the host, which writes one line, late.
   const host = spawn('python3', [
     '-c',
