@@ -43,6 +43,9 @@ const origin: Plugin = {
       ? null
       : { code: `// from ${relative(TREE, id).replace(/\.js$/, '.ts')}\n${code}`, map: null },
 }
+/** Nothing is left out. Rollup takes an array that is only pushed to for dead, and what src/os keeps in such arrays are
+ * handles that the kernel and libuv hold addresses of: the collector would free them, and init would hang. */
+const treeshake = false
 const external = (id: string): boolean => !id.startsWith('.') && !id.startsWith('/')
 
 const program = await rollup({
@@ -53,6 +56,7 @@ const program = await rollup({
   },
   external,
   plugins: [origin],
+  treeshake,
   preserveEntrySignatures: 'strict',
 })
 await program.write({
@@ -68,7 +72,7 @@ await program.close()
 
 // The trusted process shares no file with anybody: one to read, to hash, to allow.
 for (const [part, entry] of Object.entries(PARTS)) {
-  const bundle = await rollup({ input: join(TREE, 'src', entry), external, plugins: [origin] })
+  const bundle = await rollup({ input: join(TREE, 'src', entry), external, plugins: [origin], treeshake })
   await bundle.write({ file: join(DIST, `${part}.js`), format: 'es', inlineDynamicImports: true })
   await bundle.close()
 }

@@ -3,6 +3,7 @@
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -75,6 +76,7 @@ try {
       `npx dotfly ${command} --help`,
     )
   await demo(env)
+  collected()
   old()
   types(run)
 } finally {
@@ -120,6 +122,18 @@ async function demo(env: NodeJS.ProcessEnv): Promise<void> {
     process.kill(-(child.pid ?? 0), 'SIGINT')
     await ended
   }
+}
+
+/** libuv and the kernel hold addresses of what init keeps. A build that thought it unused let it be collected, and the
+ * next signal was a crash: here collections are as frequent as signals. */
+function collected(): void {
+  writeFileSync(join(directory, 'macaroon'), `FlyV1 ${randomBytes(300).toString('base64')}`)
+  const file = join(directory, 'node_modules/dotfly/bin/dotfly.js')
+  const words = ['init', '--socket', join(directory, 'api'), '--macaroon-file', join(directory, 'macaroon')]
+  words.push('--on-exit', 'exit', '--no-harden', 'all', '--', 'sh', '-c')
+  words.push('trap "" USR2; for i in $(seq 1500); do (kill -USR2 $PPID) & done; wait; exit 7')
+  const { status, signal } = spawnSync(process.execPath, ['--no-warnings', '--gc-interval=300', file, ...words])
+  check(status === 7, `init outlives its collector (${status ?? signal})`)
 }
 
 /** A Node that is too old is told so in one line, before it stumbles over node:ffi. */
