@@ -75,6 +75,7 @@ async function whereFlydHasAnAddress(): Promise<void> {
   await gates(container)
   await activation(container, flyd)
   await secrecy(container)
+  await encrypted(container)
   await crashes(container)
   await watchdog(container)
   await upgrade(container, flyd)
@@ -165,6 +166,28 @@ async function secrecy(container: Container): Promise<void> {
       state,
     )
   }
+}
+
+/** As docs/systemd.md has it: on disk it is of no use to another computer. */
+async function encrypted(container: Container): Promise<void> {
+  const plain = '/etc/credstore/dotfly.macaroon'
+  const store = '/etc/credstore.encrypted'
+  const conf = '/etc/systemd/system/dotfly.service.d/encrypted.conf'
+  await container.must(
+    `mkdir -p -m 0700 ${store} && systemd-creds encrypt --name=macaroon ${plain} ${store}/dotfly.macaroon`,
+  )
+  await put(container, conf, '[Service]\nLoadCredential=\nLoadCredentialEncrypted=macaroon:dotfly.macaroon\n')
+  await container.must(`mv ${plain} /root/macaroon && systemctl daemon-reload && systemctl restart dotfly.service`)
+  const token = await container.sh(CURL, 'guest')
+  const stored = await container.must(`cat ${store}/dotfly.macaroon`)
+  check(
+    /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token.stdout) && leaks(Buffer.from(stored)) < 0,
+    'an encrypted credential serves',
+    token.stderr,
+  )
+  await container.must(
+    `mv /root/macaroon ${plain} && rm ${conf} && systemctl daemon-reload && systemctl restart dotfly.service`,
+  )
 }
 
 async function crashes(container: Container): Promise<void> {
