@@ -50,11 +50,12 @@ SETTING is one of
     allow=METHOD /v1/PATH
                     one more route; * is any one segment; repeatable
 
-Several sockets in DOTFLY_SOCKET are set apart by a semicolon. The macaroon
-itself is never taken from the command line or from a variable. What happens is
-told on standard output, in JSON, or plainly on a terminal; a socket is ready
-after the line with "[fly api proxy] listening at PATH". SIGTERM and SIGINT end
-it in order: open exchanges finish first.
+Several sockets in DOTFLY_SOCKET are set apart by a semicolon. Sockets that a
+service manager hands over are matched by path. The macaroon itself is never
+taken from the command line or from a variable. What happens is told on
+standard output, in JSON, or plainly on a terminal; a socket is ready after the
+line with "[fly api proxy] listening at PATH". SIGTERM and SIGINT end it in
+order: open exchanges finish first.
 
 Exit codes: 0 ended as asked, 1 failed, 2 wrong usage, 128+N ended by signal N.
 
