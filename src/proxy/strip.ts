@@ -200,8 +200,8 @@ export class Needles {
     }
   }
 
-  /** Finds the windows whose first escape or gap begins at `p`. Of such a one at most 5 bytes before `p` are cut; so
-   *  there are 4 raw bytes before `p`, or else, unless units are long, 4 bytes spelled in 8 from `p` on. */
+  /** Finds the windows whose first escape or gap begins at `p`. Of such a one at most 5 bytes before `p` are cut. Where
+   *  all units are raw bytes there are 8 of them, and so 4 in a row, gaps aside, before `p` or from there on. */
   #around(b: Buffer, p: number): void {
     const introducer = b[p] ?? 1
     const isPlain = introducer === SEMICOLON || isGap(introducer)
@@ -220,11 +220,11 @@ export class Needles {
       let c = b[at] ?? 0
       let length = 1
       if (INTRODUCES[c] !== 0) {
-        if (k > 0) few = true
         for (let gap = 0, i = 0; i < WINDOW && (gap = gapAt(b, at)) > 0; i++) at += gap
         const escape = escapeAt(b, at)
         c = escape === 0 ? (b[at] ?? 0) : escape & 255
         length = lengthOf(escape) || 1
+        if (length > 1) few = true
       }
       if (at >= b.length) break
       if (first < 0) first = at
@@ -235,7 +235,7 @@ export class Needles {
     }
     // Of long units a window has few: it is to be found by 2 of its bytes, the first of them perhaps cut. Two bytes are
     // soon found by chance: within a long run, such as public text, they are that run's.
-    if (first < 0 || (at - p <= 8 && !few) || (p > this.#long.from && at <= this.#long.to)) return
+    if (first < 0 || !few || (p > this.#long.from && at <= this.#long.to)) return
     const one = gram & 255
     const cut = headless(b, p)
     if (second >= 0) this.#tryPair(b, first, gram & 0xffff, 0)
