@@ -38,7 +38,11 @@ const SPECIFIER = /(\b(?:from |import |import\()'\.[^']*)\.ts(')/g
 export async function bundles(version: string): Promise<Modules> {
   const { outputFiles } = await bundle({
     absWorkingDir: ROOT,
-    entryPoints: { 'cli/main': 'src/cli/main.ts', 'identity/main': 'src/identity/main.ts' },
+    entryPoints: {
+      'cli/main': 'src/cli/main.ts',
+      'identity/main': 'src/identity/main.ts',
+      'metrics/main': 'src/metrics/main.ts',
+    },
     outdir: 'bundle',
     write: false,
     bundle: true,

@@ -22,6 +22,7 @@ const PARTS = {
   proxy: 'proxy/main.js',
   filter: 'proxy/filter.js',
   identity: 'identity/main.js',
+  metrics: 'metrics/main.js',
   issuer: 'issuer/main.js',
 }
 

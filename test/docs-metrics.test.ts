@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { test } from 'tap'
-import { serveMetrics } from '../src/cli/metrics.ts'
+import { serveMetrics } from '../src/metrics/serve.ts'
 import type { Event } from '../src/proxy/event.ts'
 
 const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')

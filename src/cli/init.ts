@@ -10,6 +10,7 @@ import type { Log } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
 import { STEP_NAMES, STEPS, stepsWithout } from '../init/steps.ts'
+import { parseMetricsAddress } from '../metrics/address.ts'
 import { signalNumber } from '../os/signals.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Environment } from './commands.ts'
@@ -32,6 +33,8 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
                                                          DOTFLY_KILL_SIGNAL
     --kill-timeout SECONDS    until it is made to: first TERM, then KILL; at most
                               300, default 5             DOTFLY_KILL_TIMEOUT
+    --metrics ADDRESS         as in dotfly proxy --help, by a process of its own
+                                                         DOTFLY_METRICS
     --on-exit HOW             exit, poweroff or reboot; default: exit in a
                               container, otherwise as the kernel's command line
                               has it                     DOTFLY_ON_EXIT
@@ -87,6 +90,7 @@ export const grammar: Grammar = {
       .choice('--kill-signal <signal>', Object.keys(constants.signals))
       .option('--kill-timeout <seconds>')
       .choice('--on-exit <how>', ON_EXIT)
+      .option('--metrics <address>')
       .option('--mount')
       .option('--config <file>')
       .several('--token-file <file>')
@@ -104,6 +108,7 @@ interface InitWords extends ProxyWords, IdentityWords {
   killSignal?: string
   killTimeout?: string
   onExit?: string
+  metrics?: string
   mount?: true
   config?: string
   macaroonUnlink?: true
@@ -239,6 +244,7 @@ function initSettings(words: InitWords, command: readonly string[], env: Environ
   if (exitWord !== undefined && onExit === undefined)
     throw new UsageError(`on exit ${shown(exitWord)} is not one of ${ON_EXIT.join(', ')}`)
   const user = word(words.user, 'DOTFLY_USER')
+  const metrics = word(words.metrics, 'DOTFLY_METRICS')
   const config = word(words.config, 'DOTFLY_CONFIG')
   if (command.length === 0 && config === undefined)
     throw new UsageError('there is nothing to run: give a command after --')
@@ -252,6 +258,7 @@ function initSettings(words: InitWords, command: readonly string[], env: Environ
     mount: flag(words.mount, 'DOTFLY_MOUNT'),
     steps: steps(without),
     ...(user === undefined ? {} : { user }),
+    ...(metrics === undefined ? {} : { metrics: parseMetricsAddress(metrics) }),
     ...(config === undefined ? {} : { config }),
     ...(onExit === undefined ? {} : { onExit }),
   }

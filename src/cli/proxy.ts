@@ -10,7 +10,7 @@ import type { Event } from '../proxy/event.ts'
 import { describeRestart } from './describe.ts'
 import { openLog } from './log.ts'
 import type { Environment } from './commands.ts'
-import type { Metrics } from './metrics.ts'
+import type { Metrics } from '../metrics/serve.ts'
 import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
 import { askedToEnd } from './signals.ts'
 
@@ -138,6 +138,9 @@ async function openProbe(): Promise<Probe> {
 
 /** Loaded when asked for. A mistyped address ends the command before anything is started. */
 async function openMetrics(word: string, { sockets }: ProxyOptions): Promise<Metrics> {
-  const { parseMetricsAddress, serveMetrics } = await import('./metrics.ts')
+  const [{ parseMetricsAddress }, { serveMetrics }] = await Promise.all([
+    import('../metrics/address.ts'),
+    import('../metrics/serve.ts'),
+  ])
   return serveMetrics(parseMetricsAddress(word), sockets)
 }

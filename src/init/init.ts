@@ -24,6 +24,8 @@ import { launchProxy } from './launch.ts'
 import type { Log } from './log.ts'
 import type { ProxyOptions } from './options.ts'
 import type { Step } from './steps.ts'
+import type { MetricsAddress } from '../metrics/address.ts'
+import type { Metrics } from './metrics.ts'
 import type { Supervised } from './supervise.ts'
 
 export type OnExit = 'exit' | 'poweroff' | 'reboot'
@@ -45,6 +47,8 @@ export interface InitOptions {
   /** A file in the form of run.json, read and removed. */
   config?: string
   steps: ReadonlySet<Step>
+  /** Where a process of its own serves metrics and health. */
+  metrics?: MetricsAddress
   /** What must be there before the entrypoint starts, such as token files. A Failure of it is said as it is, and the
    * entrypoint is not started. */
   prepare?: (boot: Boot) => Promise<Prepared>
@@ -119,6 +123,7 @@ class Machine {
   readonly #children: Children
   #proxy: Supervised | undefined
   #companion: Supervised | undefined
+  #metrics: Metrics | undefined
   #main = 0 // the entrypoint's pid, 0 before and after
   #early: number[] = [] // signals that came before it
   readonly #unwanted = new AbortController() // it was asked to end before it was there
@@ -143,11 +148,19 @@ class Machine {
     const user = whoIs(this.#options.user ?? config?.user)
     if (mount || config !== undefined) this.#furnish(config, user)
 
-    const proxy = await launchProxy(this.#options.proxy, report, {
+    // Before the proxy: what is counted is all that it says.
+    if (this.#options.metrics !== undefined) await this.#count(this.#options.metrics)
+    const tell = (event: Event): void => {
+      report(event)
+      this.#metrics?.event(event)
+    }
+    const proxy = await launchProxy(this.#options.proxy, tell, {
       children: this.#children,
       steps,
-      restarting: (why, pause) =>
-        this.#log.line('warn', `[fly api proxy] ${why}, starting it again in ${Math.round(pause)} ms`),
+      restarting: (why, pause) => {
+        this.#log.line('warn', `[fly api proxy] ${why}, starting it again in ${Math.round(pause)} ms`)
+        this.#metrics?.away()
+      },
     })
     this.#proxy = proxy
     proxy.ready.catch((error: unknown) => this.#log.line('error', `[fly api proxy] ${describe(error)}`))
@@ -196,7 +209,24 @@ class Machine {
     await this.#sweep()
     await this.#companion?.stop()
     await this.#proxy?.stop()
+    await this.#metrics?.stop()
     this.#children.close()
+  }
+
+  /** Metrics that cannot be had are said, and the boot goes on. */
+  async #count(address: MetricsAddress): Promise<void> {
+    const lost = (why: string): void => this.#log.line('error', `[metrics] ${why}: there are none`)
+    const { keepMetrics } = await import('./metrics.ts')
+    try {
+      this.#metrics = await keepMetrics(address, this.#options.proxy.sockets, this.#options.steps.has('proxy-user'), {
+        children: this.#children,
+        restarting: (why, pause) =>
+          this.#log.line('warn', `[metrics] their process ${why}, starting it again in ${Math.round(pause)} ms`),
+        failed: lost,
+      })
+    } catch (error) {
+      lost(describe(error))
+    }
   }
 
   #forward(signal: number): void {
@@ -247,13 +277,15 @@ class Machine {
 
   /** Everybody who is not ours; undefined where /proc does not tell. */
   #programs(): number[] | undefined {
-    return descendants(this.#proxy?.pid ?? -1)?.filter((pid) => pid !== this.#companion?.pid)
+    const ours = [this.#companion?.pid, this.#metrics?.pid]
+    return descendants(this.#proxy?.pid ?? -1)?.filter((pid) => !ours.includes(pid))
   }
 
   /** Without /proc: as PID 1 the kernel itself knows who everybody is, though not who the proxy is. */
   async #sweepBlind(deadline: number): Promise<void> {
     if (process.pid !== 1) return
-    await this.#companion?.stop() // or it would be started again
+    await this.#companion?.stop() // or they would be started again
+    await this.#metrics?.stop()
     send(-1, TERM)
     send(-1, CONT)
     while (performance.now() < deadline && !this.#children.childless) await pause(LOOK_AGAIN)

@@ -65,6 +65,7 @@ export async function superviseProxy(
     get pid() {
       return proxy.pid
     },
+    tell: proxy.tell,
     stop: close,
   }
 }
@@ -160,6 +161,7 @@ export async function launchProxy(
     get pid() {
       return trusted.pid
     },
+    tell: trusted.tell,
     ready,
     stop: () =>
       (over ??= (async () => {

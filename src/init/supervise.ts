@@ -3,6 +3,7 @@
 // for, and init waits for all.
 
 import { closeSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { signalName, send } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Command } from '../os/spawn.ts'
@@ -14,6 +15,7 @@ const SIGKILL = 9
 const SIGTERM = 15
 const BACK_OFF_MIN = 50 // ms
 const BACK_OFF_MAX = 5_000
+const UNREAD_LIMIT = 1 << 20 // bytes told and not yet read
 
 /** What to keep running, and what becomes of what it says. */
 export interface Work {
@@ -35,6 +37,8 @@ export interface Work {
 export interface Supervised {
   /** As it is now, another after a restart; -1 while there is none. */
   readonly pid: number
+  /** Gives it a line on its standard input; dropped where there is nobody, or nobody who reads. */
+  readonly tell: (line: string) => void
   /** Ends it, and starts no other. */
   stop(): Promise<void>
 }
@@ -43,31 +47,36 @@ export interface Supervised {
 export function supervise(work: Work): Supervised {
   const { children, files = [] } = work
   let pid = -1
+  let input: Socket | undefined // its end tells the process that we are gone
   let pause = BACK_OFF_MIN
   let waiting: NodeJS.Timeout | undefined
   let stopping = false
   const { promise: ended, resolve: end } = Promise.withResolvers<void>()
 
   function start(): void {
-    const input = pipe() // the end of it tells the process that we are gone
+    const told = pipe()
     const output = pipe()
-    const started = spawn({ ...work.command(), files: [input.read, output.write, 2, ...files] })
-    closeSync(input.read)
+    const started = spawn({ ...work.command(), files: [told.read, output.write, 2, ...files] })
+    closeSync(told.read)
     closeSync(output.write)
     if ('refused' in started) {
-      closeSync(input.write)
+      closeSync(told.write)
       closeSync(output.read)
       again(`cannot be started (${started.refused})`, 0)
       return
     }
     pid = started.pid
-    void watch(pid, input.write, readLines(output.read, pid, work.hear))
+    const stdin = new Socket({ fd: told.write, readable: false, writable: true })
+    stdin.on('error', () => stdin.destroy()) // it has ended, which is heard elsewhere
+    input = stdin
+    void watch(pid, stdin, readLines(output.read, pid, work.hear))
   }
 
-  async function watch(from: number, stdin: number, heard: Promise<void>): Promise<void> {
+  async function watch(from: number, stdin: Socket, heard: Promise<void>): Promise<void> {
     const since = process.uptime() // performance.now() would load a module that nothing else here needs
     const [ending] = await Promise.all([children.ending(from), heard])
-    closeSync(stdin)
+    stdin.destroy()
+    input = undefined
     pid = -1
     if (stopping) end()
     else
@@ -99,6 +108,9 @@ export function supervise(work: Work): Supervised {
   return {
     get pid() {
       return pid
+    },
+    tell(line) {
+      if (input !== undefined && input.writableLength < UNREAD_LIMIT) input.write(`${line}\n`)
     },
     stop,
   }

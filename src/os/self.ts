@@ -4,8 +4,9 @@
 import { basename, dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, the issuer. */
-export type Part = 'proxy' | 'filter' | 'identity' | 'issuer'
+/** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, what counts for
+ * init, the issuer. */
+export type Part = 'proxy' | 'filter' | 'identity' | 'metrics' | 'issuer'
 
 export interface Executable {
   /** What exec(2) is given. */
@@ -20,6 +21,7 @@ const SOURCE: Record<Part, string> = {
   proxy: 'proxy/main',
   filter: 'proxy/filter',
   identity: 'identity/main',
+  metrics: 'metrics/main',
   issuer: 'issuer/main',
 }
 

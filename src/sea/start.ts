@@ -4,7 +4,7 @@
 // starts with the flags that any part needs, and a part drops at once, for good, what its own launch line does not name.
 
 /** As src/os/self.ts names them. */
-const PARTS = new Set(['proxy/main', 'proxy/filter', 'identity/main'])
+const PARTS = new Set(['proxy/main', 'proxy/filter', 'identity/main', 'metrics/main'])
 
 /** What the executable may do before a part gives it up: flag and scope of Node's permission model. */
 const GRANTED: ReadonlyMap<string, string> = new Map([

@@ -5,7 +5,7 @@ import { test } from 'tap'
 import { executable } from '../../src/os/self.ts'
 import type { Part } from '../../src/os/self.ts'
 
-const PARTS: readonly Part[] = ['proxy', 'filter', 'identity', 'issuer']
+const PARTS: readonly Part[] = ['proxy', 'filter', 'identity', 'metrics', 'issuer']
 
 for (const part of PARTS) {
   test(`${part}: flags come before the entry, words behind it, and both exist`, async (t) => {

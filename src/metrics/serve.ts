@@ -1,18 +1,15 @@
 // Event → Prometheus. Label sets are bounded by construction: sockets, route patterns and codes are closed sets, and
-// an audience or a path, which a guest chooses, is never a label. Served on a listener of its own, by the launcher:
-// the trusted process knows nothing of it.
+// an audience or a path, which a guest chooses, is never a label. Served on a listener of its own, by the launcher
+// or a companion of init: the trusted process knows nothing of it.
 
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { lstatSync, unlinkSync } from 'node:fs'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { Failure, reason, UsageError } from '../errors.ts'
+import { Failure, reason } from '../errors.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
-import { shown } from './printable.ts'
-
-/** Where the metrics are served: loopback or a Unix socket, never the network by accident. */
-export type MetricsAddress = { readonly host: string; readonly port: number } | { readonly path: string }
+import type { MetricsAddress } from './address.ts'
 
 export interface Metrics {
   event(event: Event): void
@@ -23,17 +20,11 @@ export interface Metrics {
   close(): Promise<void>
 }
 
-/** `127.0.0.1:9091`, `[::1]:9091` or `unix:/path`. */
-export function parseMetricsAddress(word: string): MetricsAddress {
-  if (word.startsWith('unix:/')) return { path: word.slice('unix:'.length) }
-  const [, host, port] = /^(127\.[0-9.]+|\[::1\]|localhost):([0-9]{1,5})$/.exec(word) ?? []
-  if (host === undefined || Number(port) > 65_535)
-    throw new UsageError(`metrics address ${shown(word)} is not 127.0.0.1:PORT, [::1]:PORT or unix:/PATH`)
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
-}
-
 /** Serves `GET /metrics` and `GET /healthz`: 200 when every socket is served, 503 while the proxy process is away. */
-export async function serveMetrics(address: MetricsAddress, sockets: readonly SocketOptions[]): Promise<Metrics> {
+export async function serveMetrics(
+  address: MetricsAddress | { fd: number },
+  sockets: readonly SocketOptions[],
+): Promise<Metrics> {
   const registry = new Registry()
   const registers = [registry]
   const exchanges = new Counter({
@@ -137,10 +128,11 @@ export async function serveMetrics(address: MetricsAddress, sockets: readonly So
   }
 }
 
-function listen(server: Server, address: MetricsAddress): Promise<void> {
+function listen(server: Server, address: MetricsAddress | { fd: number }): Promise<void> {
   return new Promise((listening, fail) => {
     server.once('error', (caught: NodeJS.ErrnoException) => {
-      const where = 'path' in address ? address.path : `${address.host}:${address.port}`
+      const where =
+        'path' in address ? address.path : 'host' in address ? `${address.host}:${address.port}` : 'its socket'
       fail(new Failure(`cannot serve metrics at ${where} (${caught.code ?? reason(caught)})`, { cause: caught }))
     })
     if ('path' in address) removeStale(address.path)
