@@ -35,7 +35,7 @@ const REASON = new Map(
     .map((entry) => [Number(entry.slice(0, 3)), entry] as const),
 )
 
-const WHOLE_LIMIT = 64 * 1024 // a JWT is about 1 KiB
+const TOKEN_LIMIT = 64 * 1024 // a JWT is about 1 KiB
 const JOIN_LIMIT = 16 * 1024 // up to here one copy and one write beat a gathering write
 const TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
 export const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
@@ -100,7 +100,7 @@ export class Exchange implements Asker {
   }
 
   part(bytes: Buffer): void {
-    if (this.#ask.mints) this.#hold(bytes)
+    if (this.#isHeld) this.#hold(bytes)
     else if (bytes.length === this.#head?.length) {
       this.report.hits += stripWhole(this.#needles, bytes)
       this.#hold(bytes)
@@ -115,8 +115,8 @@ export class Exchange implements Asker {
   flush(): 'read on' | 'wait' {
     const head = this.#head
     if (head === undefined) return 'read on'
-    if (this.#ask.mints) {
-      this.#mint(head)
+    if (this.#isHeld) {
+      this.#sendWhole(head)
       return 'read on'
     }
     this.#send(head)
@@ -149,9 +149,14 @@ export class Exchange implements Asker {
     this.#size += bytes.length
   }
 
-  /** A token goes out whole or not at all. */
-  #mint(head: AnswerHead): void {
-    if (this.#size > WHOLE_LIMIT) {
+  /** A token goes out whole or not at all; and so does what has no length for HTTP/1.0, which has no chunks: there a cut
+   * answer would pass for a whole one. */
+  get #isHeld(): boolean {
+    return this.#ask.mints || (this.#request.http10 && this.#head?.length === undefined)
+  }
+
+  #sendWhole(head: AnswerHead): void {
+    if (this.#size > (this.#ask.mints ? TOKEN_LIMIT : HIGH_WATER)) {
       this.#refuse('FLYD_TOO_LARGE')
       return
     }
@@ -160,11 +165,11 @@ export class Exchange implements Asker {
     const whole = this.#ended && first?.length === this.#size ? first : Buffer.concat(this.#parts, this.#size)
     this.#parts = [whole]
     if (!this.#ended) return
-    const token = TOKEN.test(whole.toString('latin1'))
+    const token = this.#ask.mints && TOKEN.test(whole.toString('latin1'))
     const hits = stripWhole(this.#needles, whole, token)
     this.report.hits += hits
     // A token with blanks in it is none.
-    if (head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')
+    if (this.#ask.mints && head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')
     else this.#send(head)
   }
 
@@ -191,13 +196,11 @@ export class Exchange implements Asker {
   }
 
   #begin(head: AnswerHead, size: number): Buffer {
-    const { http10 } = this.#request
     const connection = this.#closes ? 'connection: close\r\n' : ''
     // An answer that is here whole has a length, chunked or not: some clients cannot read chunks.
     const length = this.#ended ? size : head.length
-    this.#chunked = length === undefined && !http10
-    const framing =
-      length !== undefined ? `content-length: ${length}\r\n` : this.#chunked ? 'transfer-encoding: chunked\r\n' : ''
+    this.#chunked = length === undefined
+    const framing = this.#chunked ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`
     const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
     const status = statusLine(head.status)
     const said = toGuest(head.fields)

@@ -28,6 +28,7 @@ export interface Launch {
 }
 
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
+const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const BACKLOG = 4096 // listen(2) again with Node's own 511 would shrink what the launcher asked for
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
 const EVENTS_LIMIT = 1024 * 1024 // unread event bytes; beyond it events are dropped rather than memory filled
@@ -95,7 +96,7 @@ async function serve(launch: Launch): Promise<void> {
       })
       if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0)
         guest.turnAway('CALLER_NOT_ALLOWED')
-      else if (open > CONNECTION_LIMIT) guest.turnAway('TOO_MANY_CONNECTIONS')
+      else if (open > CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)) guest.turnAway('TOO_MANY_CONNECTIONS')
     })
     server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))
     server.listen({ fd: options.fd }, BACKLOG, () => report({ kind: 'listening', socket }))

@@ -84,6 +84,7 @@ const ROUTES: readonly Route[] = [
   known('POST', `${MACHINE}/exec`),
   known('GET', '/v1/apps/:app/secrets'),
   known('GET', '/v1/apps/:app/secrets/:key'),
+  ...['encrypt', 'decrypt', 'sign', 'verify'].map((verb) => known('POST', `/v1/apps/:app/secretkeys/:key/${verb}`)),
   known('GET', '/v1/apps/:app/volumes'),
 ]
 

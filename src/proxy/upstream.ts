@@ -226,12 +226,8 @@ export class Connection {
 
 function wire(ask: Ask): readonly [before: Buffer, after: Buffer] {
   const length = Buffer.byteLength(ask.body)
-  const framing =
-    length > 0
-      ? `Content-Type: application/json\r\nContent-Length: ${length}\r\n`
-      : ask.method === 'GET'
-        ? ''
-        : 'Content-Length: 0\r\n'
+  const type = length > 0 ? 'Content-Type: application/json\r\n' : ''
+  const framing = length > 0 || ask.method !== 'GET' ? `${type}Content-Length: ${length}\r\n` : ''
   return [
     Buffer.from(`${ask.method} ${ask.target} HTTP/1.1\r\n${HOST}${ask.fields}${framing}Authorization: `, 'latin1'),
     Buffer.from(`\r\n\r\n${ask.body}`),

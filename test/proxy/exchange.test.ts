@@ -184,3 +184,36 @@ test('events hold nothing of the wire', async (t) => {
   }
   t.match(proxy.exchanges()[1], { route: '/v1/apps/:app/machines/:machine/metadata/:key' })
 })
+
+test('HTTP/1.0 knows no chunks: it gets a length, or a refusal, and never half an answer that looks whole', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`
+  const head = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n'
+  const old = READ.replace('HTTP/1.1', 'HTTP/1.0')
+
+  flyd.answer = (_, { socket }) => {
+    socket.write(head + chunk('{"first":'))
+    setTimeout(() => socket.write(`${chunk(`"${CREDENTIAL}"}`)}0\r\n\r\n`), 50)
+  }
+  const [whole] = await ask(proxy.path, old)
+  t.equal(whole?.fields.get('content-length'), String(`{"first":"${CREDENTIAL}"}`.length))
+  t.match(whole?.body, /^\{"first":"FlyV1 .*\*{16}.*"\}$/)
+  t.equal(leaks(Buffer.from(whole?.body ?? '')), -1)
+
+  flyd.answer = (_, { socket }) => {
+    socket.write(head + chunk('{"first":'))
+    setTimeout(() => socket.destroy(), 50)
+  }
+  t.match(await ask(proxy.path, old), [{ status: 502, body: /FLYD_CLOSED/ }], 'cut')
+
+  flyd.answer = (_, { socket }) => {
+    socket.write(head + chunk('x'.repeat(1024 * 1024)))
+    setTimeout(() => socket.write(`${chunk('y')}0\r\n\r\n`), 50)
+  }
+  t.match(await ask(proxy.path, old), [{ status: 502, body: /FLYD_TOO_LARGE/ }], 'more than is held')
+
+  flyd.answer = (_, { socket }) => socket.write(sized('z'.repeat(2 * 1024 * 1024)))
+  const [large] = await ask(proxy.path, old)
+  t.equal(large?.body.length, 2 * 1024 * 1024, 'what has a length is held by nobody')
+})
