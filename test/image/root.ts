@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
+import { childrenOf, kill } from '../init/support.ts'
 import { CREDENTIAL } from '../support/corpus.ts'
 
 export interface Scope {
@@ -83,17 +84,62 @@ export interface Ended {
   log: string
 }
 
-/** Runs it as the first process of a Machine with that root, to its end. */
-export async function boot(root: string, words: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+/** What whoever starts a container gives it. */
+export interface Given {
+  env?: Record<string, string>
+  /** A /proc and a /dev/null, as containers have. */
+  container?: boolean
+  /** Directories of this computer, to where they are in the root. */
+  shared?: Record<string, string>
+  /** Started as this user already. */
+  user?: number
+}
+
+/** The command that runs it as the first process of a Machine with that root. */
+function apart(root: string, words: readonly string[], { env = {}, container, shared = {}, user }: Given): string[] {
+  const binds = Object.entries(shared)
+  const proc = join(root, 'proc')
+  if (container === true) {
+    mkdirSync(proc, { recursive: true })
+    mkdirSync(join(root, 'dev'), { recursive: true })
+    writeFileSync(join(root, 'dev/null'), '')
+    binds.push(['/dev/null', '/dev/null'])
+  }
+  const mounts = binds.map(([from, to]) => `mount --bind ${from} ${join(root, to)} && `).join('')
   // env -i, for tap adds variables of its own to what is started.
   const given = Object.entries({ PATH: process.env['PATH'] ?? '', ...env }).map(([name, value]) => `${name}=${value}`)
-  const apart = ['unshare', '--pid', '--mount', '--fork', '--kill-child', 'chroot', root]
-  const child = spawn('env', ['-i', ...given, ...apart, ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
+  return [
+    ...['env', '-i', ...given, 'unshare', '--pid', '--mount', '--fork', '--kill-child'],
+    ...(container === true ? [`--mount-proc=${proc}`] : []),
+    ...(mounts === '' ? [] : ['sh', '-c', `${mounts}exec "$@"`, 'sh']),
+    ...['chroot', ...(user === undefined ? [] : [`--userspec=${user}:${user}`]), root, ...words],
+  ]
+}
+
+/** Runs it to its end. */
+export async function boot(root: string, words: readonly string[], given: Given = {}): Promise<Ended> {
+  const [program = '', ...args] = apart(root, words, given)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const late = setTimeout(() => child.kill('SIGKILL'), 60_000)
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
   const [out, log, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
   clearTimeout(late)
   return { code, out, log }
+}
+
+/** Runs it until the test is over. What it says, as it goes. */
+export function keepRunning(t: Scope, root: string, words: readonly string[], given: Given = {}): { log(): string } {
+  const [program = '', ...args] = apart(root, words, given)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (more) => (said += more))
+  const ended = new Promise((resolve) => child.on('close', resolve))
+  t.teardown(async () => {
+    // Not unshare: it hears no TERM, and what changed its user since does not end with it.
+    for (const pid of childrenOf(child.pid ?? 0)) kill(pid, 'SIGKILL')
+    await ended
+  })
+  return { log: () => said }
 }
 
 export function temporary(t: Scope, prefix: string): string {

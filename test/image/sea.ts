@@ -191,7 +191,7 @@ for (const [name, { value, obeyed, control = ['-e', '0'] }] of Object.entries(VA
     writeFileSync(join(root, 'evil.cjs'), `process.stdout.write('EVIL')`)
     writeFileSync(join(root, 'good.mjs'), `import 'node:fs'`)
     const env = { [name]: value }
-    const { code, out, log } = await boot(root, [...init, '--', '/bin/env'], env)
+    const { code, out, log } = await boot(root, [...init, '--', '/bin/env'], { env })
     t.equal(code, 0, log)
     t.notOk(obeyed(root, out + log), `${out}${log}`)
     t.ok(out.includes(`${name}=${value}\n`), 'the entrypoint has it')
@@ -199,7 +199,7 @@ for (const [name, { value, obeyed, control = ['-e', '0'] }] of Object.entries(VA
     linkTree(fly, join(root, 'node'))
     copyFileSync(process.execPath, join(root, 'node/node'))
     const library = name === 'LD_LIBRARY_PATH' ? [] : ['--library-path', '/node/lib']
-    const node = await boot(root, ['/node/lib/ld-linux-x86-64.so.2', ...library, '/node/node', ...control], env)
+    const node = await boot(root, ['/node/lib/ld-linux-x86-64.so.2', ...library, '/node/node', ...control], { env })
     t.ok(obeyed(root, node.out + node.log), `negative control: ${node.out}${node.log}`)
   })
 }
@@ -210,7 +210,7 @@ test('OPENSSL_CONF names no library to load', { skip }, async (t) => {
   const pipe = join(temporary(t, 'dotfly-pipe-'), 'conf')
   execFileSync('mkfifo', [pipe])
   linkSync(pipe, join(root, 'conf'))
-  const { code } = await boot(root, ['/.fly/init', '--version'], { OPENSSL_CONF: '/conf' })
+  const { code } = await boot(root, ['/.fly/init', '--version'], { env: { OPENSSL_CONF: '/conf' } })
   t.equal(code, 0)
   const child = spawn(process.execPath, ['-e', '0'], {
     env: { OPENSSL_CONF: pipe },
@@ -266,7 +266,7 @@ test('no variable makes it trust a flyd that is not ours', { skip }, async (t) =
     NODE_TLS_REJECT_UNAUTHORIZED: '0',
   })
   const https = [...init, '--flyd', `https://127.0.0.1:${port}`]
-  const { log } = await boot(root, [...https, '--', ...TOKEN], hostile(''))
+  const { log } = await boot(root, [...https, '--', ...TOKEN], { env: hostile('') })
   t.match(log, /502 FLYD_\w+/)
   t.equal(heard, '', 'nothing was sent')
   const known = await boot(root, [...https, '--flyd-ca', '/cert.pem', '--', ...TOKEN])
@@ -302,7 +302,7 @@ test('an argument is no flag for Node, wherever it stands', { skip }, async (t) 
 
 test('a variable that it cannot live with ends it with a reason, before it holds anything', { skip }, async (t) => {
   const { root, init } = await machine(t)
-  const { code, log } = await boot(root, [...init, '--', ...TOKEN], { NODE_REPL_EXTERNAL_MODULE: '/evil.mjs' })
+  const { code, log } = await boot(root, [...init, '--', ...TOKEN], { env: { NODE_REPL_EXTERNAL_MODULE: '/evil.mjs' } })
   t.not(code, 0)
   t.match(log, /NODE_REPL_EXTERNAL_MODULE can't be used/)
 })
