@@ -1,6 +1,6 @@
 // dotfly doctor: what is wrong with this Machine's set-up, and the fix.
 
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { Failure, reason, UsageError } from '../errors.ts'
 import type { Examination } from '../doctor/examine.ts'
 import { explain, isWrong } from '../doctor/finding.ts'
@@ -10,7 +10,7 @@ import { PROBLEM } from './keep.ts'
 import type { Environment } from './commands.ts'
 import { printable, printableJson, shown } from './printable.ts'
 import { socketPath, socketWords } from './sockets.ts'
-import { coloured, patiently } from './terminal.ts'
+import { coloured, folded, patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly doctor [OPTION…]
 
@@ -65,7 +65,7 @@ export async function doctor(words: readonly string[], env: Environment): Promis
   })
   if (asked === undefined) return 0
   const { examine } = await import('../doctor/examine.ts')
-  const { hardeningHere } = await hardening()
+  const { hardeningHere } = await hardening(asked.examination.identity.socket)
   const {
     findings,
     token,
@@ -80,11 +80,11 @@ export async function doctor(words: readonly string[], env: Environment): Promis
   if (token !== undefined) say(`token   iss ${token.iss}\n        sub ${token.sub}\n        aud ${token.aud}`)
   for (const state of ['on', 'off', 'unknown'] as const) {
     const steps = defences.filter((defence) => defence.state === state).map(({ step }) => step)
-    if (steps.length > 0) say(`${state.padEnd(7)} ${steps.join(', ')}`)
+    if (steps.length > 0) say(`${state.padEnd(7)} ${folded(steps.join(', '), 8, 8)}`)
   }
   for (const { level, code, what, fix } of explained) {
     process.stdout.write(coloured(level === 'wrong' ? 'red' : 'yellow', level.padEnd(7)))
-    say(` ${what} [${code}]\n        fix: ${fix}`)
+    say(` ${folded(`${what} [${code}]`, 8, 8)}\n        ${folded(`fix: ${fix}`, 8, 8)}`)
   }
   if (findings.length === 0) process.stdout.write(`${coloured('green', 'nothing is wrong')}\n`)
   return ok ? 0 : 1
@@ -113,26 +113,12 @@ function policyIn(path: string): { name: string; text: string } {
 }
 
 /** How the Machine is defended, as far as this user can see; nothing where no proxy runs that could be looked at. */
-async function hardening(): Promise<{ hardeningHere: NonNullable<Examination['hardening']> }> {
-  const proxy = findProxy()
+async function hardening(socket: string): Promise<{ hardeningHere: NonNullable<Examination['hardening']> }> {
+  const { proxyBehind } = await import('../doctor/proxy.ts')
+  const proxy = await proxyBehind(socket)
   if (proxy === undefined) return { hardeningHere: () => [] }
   const { hardeningOf } = await import('../init/harden.ts')
   return { hardeningHere: () => hardeningOf(proxy.parent, proxy.pid) }
-}
-
-/** The process that runs src/proxy/main, and who started it. */
-function findProxy(): { pid: number; parent: number } | undefined {
-  for (const name of readdirSync('/proc').filter((entry) => /^[1-9][0-9]*$/.test(entry))) {
-    try {
-      const argv = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')
-      if (!argv.some((word) => /\/proxy\/main\.[jt]s$|(^|\/)proxy\.mjs$/.test(word))) continue
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
-      return { pid: Number(name), parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) }
-    } catch {
-      continue // it ended while we looked, or is not ours to see
-    }
-  }
-  return undefined
 }
 
 const say = (text: string): boolean => process.stdout.write(`${text.split('\n').map(printable).join('\n')}\n`)

@@ -20,6 +20,26 @@ const isColourful = (stream: NodeJS.WriteStream): boolean =>
 /** Not one that can only add: TERM=dumb is an editor's shell or a serial console, where a line cannot be taken back. */
 const isTerminal = (stream: NodeJS.WriteStream): stream is WriteStream => stream.isTTY && process.env['TERM'] !== 'dumb'
 
+/** `text` that begins in column `from`, on a terminal with its lines broken between words and set in by `indent`; in a
+ * file or a pipe a line stays a line. */
+export function folded(
+  text: string,
+  from: number,
+  indent: number,
+  { isTTY, columns }: NodeJS.WriteStream = process.stdout,
+): string {
+  if (!isTTY || columns < 2 * indent + 20) return text
+  let column = from
+  return text
+    .split(' ')
+    .map((word, i) => {
+      const fits = column + 1 + word.length <= columns
+      column = (fits ? column + (i === 0 ? 0 : 1) : indent) + word.length
+      return i === 0 ? word : fits ? ` ${word}` : `\n${' '.repeat(indent)}${word}`
+    })
+    .join('')
+}
+
 /** Waits for `work`. From the first second on, a line on standard error says what is waited for and for how long; it
  * is gone when the wait is over. `work` may say more about how far it is. */
 export async function patiently<T>(what: string, work: (how: (far: string) => void) => Promise<T>): Promise<T> {
