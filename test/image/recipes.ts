@@ -111,7 +111,7 @@ function build(text: string, root: string): string[] {
 const DOCKERFILES = blocks('dockerfile')
 
 test('the page has every recipe that is asked of it', { skip }, async (t) => {
-  t.same(DOCKERFILES.map((text) => /^FROM (.*)$/m.exec(text)?.[1]).toSorted(), Object.keys(BASES).toSorted())
+  t.same(DOCKERFILES.map((text) => /^FROM (.*)$/m.exec(text)?.[1] ?? '').toSorted(), Object.keys(BASES).toSorted())
   for (const language of ['sh', 'cmdline', 'ini', 'yaml']) t.equal(blocks(language).length, 1, language)
 })
 

@@ -108,12 +108,16 @@ function apart(root: string, words: readonly string[], { env = {}, container, sh
   const mounts = binds.map(([from, to]) => `mount --bind ${from} ${join(root, to)} && `).join('')
   // env -i, for tap adds variables of its own to what is started.
   const given = Object.entries({ PATH: process.env['PATH'] ?? '', ...env }).map(([name, value]) => `${name}=${value}`)
-  return [
-    ...['env', '-i', ...given, 'unshare', '--pid', '--mount', '--fork', '--kill-child'],
+  const namespaces = [
+    '--pid',
+    '--mount',
+    '--fork',
+    '--kill-child',
     ...(container === true ? [`--mount-proc=${proc}`] : []),
-    ...(mounts === '' ? [] : ['sh', '-c', `${mounts}exec "$@"`, 'sh']),
-    ...['chroot', ...(user === undefined ? [] : [`--userspec=${user}:${user}`]), root, ...words],
   ]
+  const before = mounts === '' ? [] : ['sh', '-c', `${mounts}exec "$@"`, 'sh']
+  const who = user === undefined ? [] : [`--userspec=${user}:${user}`]
+  return ['env', '-i', ...given, 'unshare', ...namespaces, ...before, 'chroot', ...who, root, ...words]
 }
 
 /** Runs it to its end. */
