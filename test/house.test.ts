@@ -7,10 +7,11 @@ import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 
 /** Lines of src/proxy, comments included. The design began with 1,000, measured on prototypes that had no deadlines,
- * caps, retries, back-pressure or audit, and looked for 19 spellings where strip now finds their mixtures. 40 more
- * halve the JavaScript of an exchange: a table in place of regular expressions, and a repeated request known again. A third of it
- * is strip, a third the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
-const BUDGET = 2600
+ * caps, retries, back-pressure or audit, and looked for 19 spellings where strip now finds their mixtures. 40 of them
+ * halve the JavaScript of an exchange: a table in place of regular expressions, and a repeated request known again; 10
+ * hold what HTTP/1.0 could not tell from a cut answer, and answer whoever connects as the process ends. A third of it is
+ * strip, a third the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
+const BUDGET = 2610
 
 /** The only files of src/os that the trusted process loads: its page, who calls it, what it gives up. */
 const PROXY_OS = new Set(['src/os/page.ts', 'src/os/peer.ts', 'src/os/confine.ts'])

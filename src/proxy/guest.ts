@@ -84,10 +84,13 @@ export class Guest implements Listener {
     else this.#socket.destroy()
   }
 
-  /** No further requests: idle connections close now, busy ones after their answer. */
+  /** No further requests: idle connections close now, busy ones after their answer. Who has just connected, or is in the
+   * middle of a request, is answered too: its bytes may be on their way. */
   drain(): void {
     this.#draining = true
-    if (this.#exchange === undefined) this.#close()
+    if (this.#exchange !== undefined) return
+    if (this.#requests > 0 && !this.#reader.partial) this.#close()
+    else this.#deadline = Math.min(this.#deadline, performance.now() + LINGER_LIMIT)
   }
 
   over(close: boolean): void {

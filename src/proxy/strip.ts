@@ -224,7 +224,7 @@ export class Needles {
         const escape = escapeAt(b, at)
         c = escape === 0 ? (b[at] ?? 0) : escape & 255
         length = lengthOf(escape) || 1
-        if (length > 1) few = true
+        if (length > 1 || INTRODUCES[c] !== 0 || introducer === SEMICOLON) few = true // long, or what is left of such
       }
       if (at >= b.length) break
       if (first < 0) first = at
