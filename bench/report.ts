@@ -36,7 +36,7 @@ export function sections(results: Results): Map<string, string> {
         ]),
       ]),
     )
-    const own = requests.filter(({ peer }) => peer.startsWith('dotfly') || peer === 'other')
+    const own = requests.filter(({ title }) => title.startsWith('dotfly'))
     found.set(
       'Ratios to nginx with sub_filter',
       table([
@@ -219,7 +219,8 @@ const TEXTS: Readonly<Record<string, string>> = {
   Requests: `A POST of an audience, an answer of 700 bytes as a token has, connections kept alive. **CPU** is the time of all
 threads of all processes of a proxy, by the scheduler's own nanoseconds, divided by the requests; it is the figure to
 compare, because clients, proxy and upstream share the cores and so requests a second and latencies depend on all three.
-**others** is how much of one core worked for somebody else meanwhile.
+**others** is how much of one core worked for somebody else meanwhile. Clients that keep a connection repeat
+themselves, and dotfly does not read such a request anew; in the rows *none repeated* each differs from the one before it.
 
 ![CPU for one request, by proxy](performance-requests.svg)`,
   'Large answers': 'One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory.',

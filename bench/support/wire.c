@@ -11,7 +11,7 @@
 //                                                             or chunked, any other path 700 bytes shaped like a token;
 //                                                             prints its port
 //
-// REQUEST is a file of the bytes to send. Clients print one JSON line. Any error ends the program: a benchmark of
+// REQUEST is a file of the bytes to send; eight @ in it become another number each time. Clients print one JSON line. Any error ends the program: a benchmark of
 // errors is worth nothing.
 
 #define _GNU_SOURCE
@@ -60,6 +60,7 @@ static uint64_t spent(void) {
 
 static char *request;
 static size_t request_length;
+static char *request_number; // eight digits in it, or NULL
 
 static void read_request(const char *path) {
   struct stat s;
@@ -68,6 +69,7 @@ static void read_request(const char *path) {
   request_length = (size_t)s.st_size;
   request = malloc(request_length);
   if (read(fd, request, request_length) != (ssize_t)request_length) fail("cannot read %s", path);
+  request_number = memmem(request, request_length, "@@@@@@@@", 8);
   close(fd);
 }
 
@@ -206,6 +208,11 @@ struct client {
 };
 
 static void ask(struct client *c) {
+  static unsigned number;
+  if (request_number != NULL) {
+    unsigned left = number++;
+    for (int i = 7; i >= 0; i--, left /= 10) request_number[i] = (char)('0' + left % 10);
+  }
   begin(&c->answer);
   c->asked = now();
   if (send(c->fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("cannot send a request");

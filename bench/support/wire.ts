@@ -46,11 +46,14 @@ export function compile(directory: string, source: string): string {
   return output
 }
 
-/** The request of all benchmarks: what an AWS SDK's curl asks for. `path` matters to the origin of wire.c alone. */
-export function request(path: string, headers = 0): string {
+/** In a request: eight digits, others each time. */
+export const NUMBER = '@@@@@@@@'
+
+/** The request of all benchmarks. `path` matters to the origin of wire.c alone; `id` is what may differ each time. */
+export function request(path: string, headers = 0, id = '00000000'): string {
   const body = '{"aud":"sts.amazonaws.com"}'
   const more = Array.from({ length: headers }, (_, i) => `X-Ask-${i}: of about the size that headers have\r\n`).join('')
-  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n${more}Content-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n${body}`
+  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\nX-Request-Id: ${id}\r\n${more}Content-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n${body}`
 }
 
 export class Wire {

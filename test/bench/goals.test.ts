@@ -43,6 +43,7 @@ function run(factor: number): Results {
     peers: [],
     requests: [
       ...request('dotfly', 10 * factor, 1000 / factor, 100 * factor),
+      ...request('dotfly-varied', 11 * factor, 1000, 100),
       ...request('nginx', 10, 1000, 100),
       ...request('go', 21, 1, 1),
       ...request('httpxy', 200, 1, 1),
