@@ -29,7 +29,7 @@ interface Cost {
 
 const BASELINE = join(import.meta.dirname, 'baseline.json')
 const LIMIT = 1.1
-const WARM = 8_000 // requests until V8 has compiled what it will
+const WARM = 12_000 // requests until V8 has compiled what it will
 const COUNTED = 4_000 // several collections of the young generation
 const ASK = request('/v1/tokens/oidc')
 const FRESH = request('/v1/tokens/oidc', 0, NUMBER)
