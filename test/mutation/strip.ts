@@ -20,13 +20,14 @@ const MUTANTS: [string, File, string, string][] = [
   ['a look at every 24th byte', 'strip', 'const STRIDE = 8', 'const STRIDE = 24'],
   ['the end of a window is left', 'strip', 'run.to = Math.min(end, q3 + WINDOW)', 'run.to = Math.min(end, q3 + 8)'],
   ['the start of a window is left', 'strip', 'Math.max(start, q - WINDOW + 1)', 'Math.max(start, q - 8)'],
-  ['no escapes at all', 'strip', '    this.#findEscaped(b)\n', ''],
+  ['no escapes at all', 'strip', '    if (!plain) this.#findEscaped(b)\n', ''],
   [
     'escapes by 4 bytes only',
     'strip',
     'this.#tryAll(this.#pairs, b, r, pair, skip, 2 - skip)',
     'void [b, r, pair, skip]',
   ],
+  ['long units are told by four, as raw bytes are', 'strip', 'few = true', 'few = false'],
   ['bytes before an escape are not looked at', 'strip', 'if (p >= 4 && this.#mayBe(b, p - 4))', 'if (p < 0)'],
   ['no base64url in the filter', 'strip', 'mark > 0 ? 16 : 0', 'mark > 0 ? 1 : 0'],
   [
