@@ -1,7 +1,17 @@
 // The first promise of an init: no child is ever lost. Real processes, PID 1 of a real namespace.
 
 import { execFileSync, spawn } from 'node:child_process'
-import { chmodSync, existsSync, linkSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname } from 'node:os'
 import { test } from 'tap'
 import { signalName } from '../../src/os/signals.ts'
 import { kill, NODE, ROOT, startInit } from './support.ts'
@@ -222,6 +232,55 @@ test('run.json is obeyed and removed', { skip }, async (t) => {
   t.equal((await wrong.ended).code, 1)
   t.match(wrong.log(), /ImageConfig\.Env/)
 })
+
+test('run.json: names, hosts and volumes; what fails is said, and the boot goes on', { skip }, async (t) => {
+  const directory = t.testdir({ hosts: '127.0.0.1 localhost\n', 'resolv.conf': '', volume: {}, image: '' })
+  const image = `${directory}/image`
+  const device = loopDevice(image)
+  t.teardown(() => device !== undefined && execFileSync('losetup', ['-d', device]))
+  const config = `${directory}/run.json`
+  writeFileSync(
+    config,
+    JSON.stringify({
+      ExecOverride: [
+        'sh',
+        '-c',
+        `cat /etc/hosts /etc/resolv.conf; uname -n; touch ${directory}/volume/x; stat -c %u ${directory}/volume; df --output=source ${directory}/volume | tail -n 1; id -u`,
+      ],
+      UserOverride: 'daemon',
+      Hostname: 'ancient-snow',
+      EtcResolv: { Nameservers: ['fdaa::3', '1.1.1.1'] },
+      EtcHosts: [{ Host: 'weather-cat', IP: 'fdaa::2', Desc: 'this Machine' }],
+      Mounts: [
+        { MountPath: `${directory}/volume`, DevicePath: device ?? '/dev/none' },
+        { MountPath: `${directory}/nowhere`, DevicePath: '/dev/none' },
+      ],
+    }),
+  )
+  const before = `mount --bind ${directory}/hosts /etc/hosts && mount --bind ${directory}/resolv.conf /etc/resolv.conf`
+  const host = hostname()
+  const init = await startInit(t, { command: [], options: ['--config', config], before })
+  t.equal((await init.ended).code, 0, init.log())
+  t.match(
+    init.out(),
+    /^127\.0\.0\.1 localhost\nfdaa::2 weather-cat\nnameserver fdaa::3\nnameserver 1\.1\.1\.1\nancient-snow\n/,
+  )
+  t.match(init.log(), /^WARN volume .*\/nowhere: /m, 'a device that is not there')
+  t.equal(hostname(), host, 'control: the name is that of the namespace')
+  if (device === undefined) return t.comment('no loop device or mkfs.ext4 here: the volume itself is not tried')
+  t.ok(init.out().endsWith(`\n1\n${device}\n1\n`), 'the volume is mounted, belongs to the user, and takes a file')
+})
+
+/** A block device with an empty ext4 file system in `image`; undefined where this computer makes none. */
+function loopDevice(image: string): string | undefined {
+  try {
+    truncateSync(image, 8 << 20)
+    execFileSync('mkfs.ext4', ['-q', image], { stdio: 'ignore' })
+    return execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8', stdio: 'pipe' }).trim()
+  } catch {
+    return undefined
+  }
+}
 
 test('reboot(2) in a namespace: its parent sees SIGINT for power-off, SIGHUP for a restart', { skip }, async (t) => {
   for (const [how, code] of [

@@ -56,6 +56,8 @@ export interface InitStart {
   socket?: string
   /** Another build of test/init/main.ts. */
   main?: string
+  /** What a shell does in the namespaces, of mounts and of the host's name, before it becomes init. */
+  before?: string
 }
 
 /** Starts it. Whoever starts it ends it: it is killed with all that is below it at the end of the test. */
@@ -81,6 +83,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
   ]
   const [program = '', ...args] = [
     ...((start.namespace ?? true) ? UNSHARE : []),
+    ...(start.before === undefined ? [] : ['--uts', 'sh', '-c', `${start.before} && exec "$@"`, 'sh']),
     ...(FLY === undefined || start.node !== undefined || start.main !== undefined
       ? [...NODE, ...(start.node ?? []), start.main ?? MAIN]
       : [`${FLY}/lib/ld-linux-x86-64.so.2`, '--library-path', `${FLY}/lib`, `${FLY}/init`, 'init']),
