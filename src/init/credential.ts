@@ -37,14 +37,16 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
   } catch (error) {
     page.fill(0)
     closeSync(fd)
+    // A descriptor that nothing can be read from may be Node's own, under a wrong number: it would end by our closing it.
+    if ('file' in source || error instanceof LaunchError) closeSync(from)
     if (error instanceof LaunchError) throw error
     throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
   } finally {
     unmapPage(page)
-    closeSync(from)
-    // The next descriptor to be made would be standard input, and the entrypoint's as well: it was our listening socket.
-    if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   }
+  closeSync(from)
+  // The next descriptor to be made would be standard input, and the entrypoint's as well: it was our listening socket.
+  if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   return { fd, secret }
 }
 

@@ -158,6 +158,14 @@ for (const [what, [words, env, says]] of Object.entries(WRONG)) {
 }
 
 test('proxy: a macaroon descriptor that is not open is one line and exit code 1', async (t) => {
+  for (const fd of ['3', '9', '20']) {
+    const { code, stderr } = await dotfly(['proxy', '--macaroon-fd', fd])
+    t.match(
+      { code, stderr },
+      { code: 1, stderr: /^dotfly: macaroon descriptor [0-9]+ .*\n$/ },
+      `Node's own ${fd}, perhaps`,
+    )
+  }
   t.match(await dotfly(['proxy', '--macaroon-fd', '77']), {
     code: 1,
     stdout: '',
