@@ -126,6 +126,7 @@ export class Guest implements Listener {
 
   /** Takes requests until one is in work, the bytes run out, or one is refused for good. `bytes`: all that there is. */
   #next(bytes?: Buffer): void {
+    let all = bytes
     while (this.#exchange === undefined && !this.#closing) {
       if (this.pending > HIGH_WATER) {
         // It asks and does not read: no more until it has read all of this, and `drain` comes.
@@ -140,7 +141,8 @@ export class Guest implements Listener {
       }
       this.#deadline = performance.now() + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request, '', false)
-      else this.#begin(request, bytes)
+      else this.#begin(request, all)
+      all = undefined // what comes behind a refused one is not all that there was
     }
   }
 

@@ -203,3 +203,18 @@ test('what a guest says again, to the byte, is asked and answered again; one byt
   )
   guest.socket.destroy()
 })
+
+test('a refused request and one behind it, again and again to the byte: each time both are answered', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const guest = new RawGuest(proxy.path)
+  for (let round = 1; round <= 3; round++) {
+    guest.socket.write(get('/v1/nowhere') + MINT)
+    await guest.answered(2 * round)
+  }
+  t.same(
+    guest.answers.map(({ status }) => status),
+    [404, 200, 404, 200, 404, 200],
+  )
+  guest.socket.destroy()
+})
