@@ -55,8 +55,10 @@ export function supervise(work: Work): Supervised {
 
   function start(): void {
     const told = pipe()
-    const output = pipe()
-    const started = spawn({ ...work.command(), files: [told.read, output.write, 2, ...files] })
+    const output = orClose(told, pipe)
+    const started = orClose(told, () =>
+      orClose(output, () => spawn({ ...work.command(), files: [told.read, output.write, 2, ...files] })),
+    )
     closeSync(told.read)
     closeSync(output.write)
     if ('refused' in started) {
@@ -70,6 +72,15 @@ export function supervise(work: Work): Supervised {
     stdin.on('error', () => stdin.destroy()) // it has ended, which is heard elsewhere
     input = stdin
     void watch(pid, stdin, readLines(output.read, pid, work.hear))
+  }
+
+  /** Out of descriptors, say: tried until it goes, for whoever waits at the socket waits for this. */
+  function startAgain(): void {
+    try {
+      start()
+    } catch (error) {
+      again(`cannot be started (${error instanceof Error ? error.message : 'for no reason'})`, 0)
+    }
   }
 
   async function watch(from: number, stdin: Socket, heard: Promise<void>): Promise<void> {
@@ -89,7 +100,7 @@ export function supervise(work: Work): Supervised {
   function again(why: string, ran: number): void {
     pause = work.served(ran) ? BACK_OFF_MIN : Math.min(pause * 2, BACK_OFF_MAX)
     const wait = pause * (0.5 + Math.random())
-    waiting = setTimeout(start, wait)
+    waiting = setTimeout(startAgain, wait)
     work.restarting(why, wait)
   }
 
@@ -113,5 +124,15 @@ export function supervise(work: Work): Supervised {
       if (input !== undefined && input.writableLength < UNREAD_LIMIT) input.write(`${line}\n`)
     },
     stop,
+  }
+}
+
+function orClose<T>(ends: ReturnType<typeof pipe>, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    closeSync(ends.read)
+    closeSync(ends.write)
+    throw error
   }
 }

@@ -84,19 +84,19 @@ async function serve(launch: Launch): Promise<void> {
 
   const servers = launch.sockets.map((options, socket): Server => {
     const door = { socket, judge: compile(options), flyd, needles, report }
-    let open = 0
+    let open = 0 // of those who are served: whoever is turned away must not take the place of another while it lingers
     const server = createServer({ allowHalfOpen: true }, (connection) => {
       const caller = callerOf(connection)
       const guest = new Guest(connection, door, caller)
-      open++
       guests.add(guest)
-      connection.on('close', () => {
-        open--
-        guests.delete(guest)
-      })
+      connection.on('close', () => guests.delete(guest))
       if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0)
         guest.turnAway('CALLER_NOT_ALLOWED')
-      else if (open > CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)) guest.turnAway('TOO_MANY_CONNECTIONS')
+      else if (open >= CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)) guest.turnAway('TOO_MANY_CONNECTIONS')
+      else {
+        open++
+        connection.on('close', () => open--)
+      }
     })
     server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))
     server.listen({ fd: options.fd }, BACKLOG, () => report({ kind: 'listening', socket }))
