@@ -92,8 +92,10 @@ test('dotfly proxy --metrics: a real exchange is in the scrape', async (t) => {
   await until(child, /listening at/)
   const get = async (socket: string, path: string): Promise<string> =>
     (await promisify(execFile)('curl', ['-s', '--unix-socket', at(socket), `http://localhost${path}`])).stdout
+  const told = until(child, /ROUTE_NOT_SERVED/) // a moment after the answer
   t.match(await get('api', '/nowhere'), 'ROUTE_NOT_SERVED')
   t.equal(await get('metrics', '/healthz'), 'serving\n')
+  await told
   t.match(
     await get('metrics', '/metrics'),
     /dotfly_exchanges_total\{socket="[^"]*api",method="",route="",status="404",code="ROUTE_NOT_SERVED"\} 1/,

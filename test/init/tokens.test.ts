@@ -83,6 +83,7 @@ test(
     t.match(statSync(`${dir}/oidc_token`), { uid: 4242, gid: 4243, mode: 0o100600 })
     t.match(statSync(other), { uid: 4242, gid: 4243, mode: 0o100640 })
     t.match(decodeJwt(readFileSync(other, 'utf8')), { aud: 'https://vault.example' })
+    await init.until(/Preparing to run/) // by another pipe than what the command says
     t.match(
       init.log(),
       /INFO \[token files\] .*oidc_token is fresh for (?:600\.0|5\d\d\.\d) s\n[^]*2 files are ready after[^]*Preparing/,
