@@ -1,14 +1,13 @@
 // Debian's AWS command line in a Machine of dotfly init: from the token file, and by credential_process. It is older than
 // AWS_ENDPOINT_URL_STS and --endpoint-url is not for the exchange that comes first: see stsAt.
 
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { startMock } from '../../src/mock/start.ts'
 import { BIN } from '../cli/dotfly.ts'
 import { NODE, ROOT, startInit } from '../init/support.ts'
 import { stsAt } from '../parties/support.ts'
+import { mockFor } from './mock.ts'
 
 const AWS = '/usr/bin/aws'
 const skip = !ROOT
@@ -18,13 +17,7 @@ const skip = !ROOT
     : `${AWS} is not installed: apt-get install awscli`
 
 test('AWS’s command line finds the token file of init, and runs dotfly token for keys', { skip }, async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'dotfly-awscli-'))
-  chmodSync(dir, 0o755)
-  const mock = await startMock({ dir })
-  t.teardown(async () => {
-    await mock.stop()
-    rmSync(dir, { recursive: true, force: true })
-  })
+  const { dir, mock } = await mockFor(t)
   const { sts, s3, machines } = mock.file
   const [machine] = machines
   const home = join(dir, 'home')

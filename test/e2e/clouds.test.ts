@@ -1,27 +1,20 @@
 // The token files that dotfly init keeps, each read by its cloud's own SDK from the environment that init has made: a
 // Machine that was told of four clouds and holds no key of any.
 
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decodeJwt } from 'jose'
 import { test } from 'tap'
-import { startMock } from '../../src/mock/start.ts'
 import { BIN } from '../cli/dotfly.ts'
 import { NODE, ROOT, startInit } from '../init/support.ts'
+import { mockFor } from './mock.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
 const guest = (name: string): string => fileURLToPath(new URL(`../parties/guest/${name}.ts`, import.meta.url))
 
 test('four clouds, four SDKs, and not a key among them', { skip }, async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'dotfly-clouds-'))
-  chmodSync(dir, 0o755)
-  const mock = await startMock({ dir })
-  t.teardown(async () => {
-    await mock.stop()
-    rmSync(dir, { recursive: true, force: true })
-  })
+  const { dir, mock } = await mockFor(t)
   const { sts, s3, gcp, azure, anthropic, azure_ca_file, machines } = mock.file
   const [machine] = machines
   const socket = join(dir, 'api')

@@ -1,24 +1,17 @@
 // "Read from S3 without keys": mock, init, and a program with AWS's own SDK that knows of none of it.
 
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { startMock } from '../../src/mock/start.ts'
 import { NODE, ROOT, startInit } from '../init/support.ts'
+import { mockFor } from './mock.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
 const GUEST = fileURLToPath(new URL('../parties/guest/aws.ts', import.meta.url))
 
 test('a program reads its object from S3 with AWS_ROLE_ARN and AWS_REGION alone', { skip }, async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'dotfly-s3-'))
-  chmodSync(dir, 0o755)
-  const mock = await startMock({ dir })
-  t.teardown(async () => {
-    await mock.stop()
-    rmSync(dir, { recursive: true, force: true })
-  })
+  const { dir, mock } = await mockFor(t)
   const { sts, s3, machines } = mock.file
   const [machine] = machines
   const start = (role: string): ReturnType<typeof startInit> =>
