@@ -61,10 +61,11 @@ async function filter(file: string, json: boolean): Promise<number> {
   if ('refused' in started) throw new Failure(`the filter cannot be started (${started.refused})`)
   // It has a session of its own, which no Ctrl-C of the terminal reaches.
   listen([HUP, INT, TERM], (signal) => send(started.pid, signal))
-  const told = said === undefined ? undefined : readLines(said.read, started.pid, tellInJson)
+  const lines = said === undefined ? undefined : readLines(said.read, tellInJson, () => undefined)
   const ending = await children.ending(started.pid)
   children.close()
-  await told
+  lines?.finish()
+  await lines?.ended
   return 'signal' in ending ? exitCode(ending) : ending.code === 0 ? 0 : 1
 }
 

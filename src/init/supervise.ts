@@ -10,6 +10,7 @@ import type { Command } from '../os/spawn.ts'
 import { exitCode } from '../os/wait.ts'
 import type { Children } from '../os/wait.ts'
 import { readLines } from './lines.ts'
+import type { Lines } from './lines.ts'
 
 const SIGKILL = 9
 const SIGTERM = 15
@@ -71,7 +72,8 @@ export function supervise(work: Work): Supervised {
     const stdin = new Socket({ fd: told.write, readable: false, writable: true })
     stdin.on('error', () => stdin.destroy()) // it has ended, which is heard elsewhere
     input = stdin
-    void watch(pid, stdin, readLines(output.read, pid, work.hear))
+    const lines = readLines(output.read, work.hear, () => kill(SIGKILL))
+    void watch(pid, stdin, lines)
   }
 
   /** Out of descriptors, say: tried until it goes, for whoever waits at the socket waits for this. */
@@ -83,12 +85,15 @@ export function supervise(work: Work): Supervised {
     }
   }
 
-  async function watch(from: number, stdin: Socket, heard: Promise<void>): Promise<void> {
+  async function watch(from: number, stdin: Socket, lines: Lines): Promise<void> {
     const since = process.uptime() // performance.now() would load a module that nothing else here needs
-    const [ending] = await Promise.all([children.ending(from), heard])
+    const ending = await children.ending(from)
+    // From here on the number may be another process's.
+    pid = -1
     stdin.destroy()
     input = undefined
-    pid = -1
+    lines.finish()
+    await lines.ended
     if (stopping) end()
     else
       again(
@@ -104,13 +109,17 @@ export function supervise(work: Work): Supervised {
     work.restarting(why, wait)
   }
 
+  function kill(signal: number): void {
+    if (pid > 0) send(pid, signal)
+  }
+
   async function stop(): Promise<void> {
     if (stopping) return ended
     stopping = true
     clearTimeout(waiting)
-    if (pid > 0) send(pid, SIGTERM)
+    if (pid > 0) kill(SIGTERM)
     else end()
-    const last = setTimeout(() => pid > 0 && send(pid, SIGKILL), work.patience)
+    const last = setTimeout(kill, work.patience, SIGKILL)
     await ended
     clearTimeout(last)
   }
