@@ -1,10 +1,10 @@
 // From its source straight into the secret page: the macaroon is never on our heap, and our mapping of the page is
 // gone before anything else happens.
 
-import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
-import { settle } from '../os/descriptor.ts'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { errnoOf } from '../os/errno.ts'
 import { createPage, mapPage, unmapPage } from '../os/page.ts'
+import { erase } from './erase.ts'
 import { LaunchError } from './error.ts'
 
 /** Largest header value taken; real ones are 0.5 to 3 KB. */
@@ -30,10 +30,7 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     const length = device ? readLine(from, page) : readAll(from, page)
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
-    if ('file' in source && source.unlink === true) {
-      if (!device) overwrite(source.file, length)
-      unlinkSync(source.file)
-    }
+    if ('file' in source && source.unlink === true) remove(source.file, from, length, name)
   } catch (error) {
     page.fill(0)
     closeSync(fd)
@@ -50,21 +47,12 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
   return { fd, secret }
 }
 
-/** Root can read a disk without the name of a file on it. What a file system that copies on write keeps, it keeps. */
-function overwrite(file: string, length: number): void {
-  let fd
+function remove(file: string, from: number, length: number, name: string): void {
   try {
-    fd = openSync(file, constants.O_WRONLY)
+    erase(file, from, length, name)
   } catch (error) {
-    // Of a file that even its owner may only read: who is not root has no disk to hide it from either.
-    if (errnoOf(error) === 'EACCES') return
-    throw error
-  }
-  try {
-    writeSync(fd, Buffer.alloc(length), 0, length, 0)
-    settle(fd)
-  } finally {
-    closeSync(fd)
+    if (error instanceof LaunchError) throw error
+    throw new LaunchError(`${name} cannot be overwritten and removed (${errnoOf(error)})`)
   }
 }
 
