@@ -44,8 +44,8 @@ const origin: Plugin = {
       ? null
       : { code: `// from ${relative(TREE, id).replace(/\.js$/, '.ts')}\n${code}`, map: null },
 }
-/** Nothing is left out. Rollup takes an array that is only pushed to for dead, and what src/os keeps in such arrays are
- * handles that the kernel and libuv hold addresses of: the collector would free them, and init would hang. */
+/** Nothing is left out. Rollup takes for dead what no JavaScript reads, and the kernel and libuv read by address: an array
+ * of handles that was only pushed to went this way once, and init hung. */
 const treeshake = false
 const external = (id: string): boolean => !id.startsWith('.') && !id.startsWith('/')
 

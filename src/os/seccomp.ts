@@ -15,6 +15,8 @@ const LOAD = 0x20
 const EQUALS = 0x15
 const AND = 0x54
 const RETURN = 0x06
+/** Bytes of struct sock_fprog. */
+const HEAD = 16
 /** Set in the numbers of x32, which are else those of x86-64. */
 const X32 = 0x40000000
 
@@ -53,15 +55,17 @@ export function refuseTracing(): void {
     )
   }
   lines.push([RETURN, RET_ALLOW, 0, 0])
-  const filter = Buffer.alloc(8 * lines.length)
-  for (const [i, [code, k, yes, no]] of lines.entries()) {
-    filter.writeUInt16LE(code, 8 * i)
-    filter.writeUInt8(yes, 8 * i + 2)
-    filter.writeUInt8(no, 8 * i + 3)
-    filter.writeUInt32LE(k, 8 * i + 4)
-  }
-  const program = Buffer.alloc(16)
+  // struct sock_fprog, with the filter that it points to behind it in the same Buffer: to the collector, which knows
+  // nothing of addresses, nobody would use a second one.
+  const program = Buffer.alloc(HEAD + 8 * lines.length)
   program.writeUInt16LE(lines.length)
-  program.writeBigUInt64LE(ffi.getRawPointer(filter), 8)
+  program.writeBigUInt64LE(ffi.getRawPointer(program) + BigInt(HEAD), 8)
+  for (const [i, [code, k, yes, no]] of lines.entries()) {
+    const at = HEAD + 8 * i
+    program.writeUInt16LE(code, at)
+    program.writeUInt8(yes, at + 2)
+    program.writeUInt8(no, at + 3)
+    program.writeUInt32LE(k, at + 4)
+  }
   if (libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0n, 0n) !== 0) throw failed('give up system calls')
 }

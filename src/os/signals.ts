@@ -17,6 +17,7 @@ const { functions: libc, lib } = ffi.dlopen(null, {
   pthread_sigmask: { arguments: ['i32', 'buffer', 'pointer'], return: 'i32' },
   uv_signal_init: { arguments: ['pointer', 'pointer'], return: 'i32' },
   uv_signal_start: { arguments: ['pointer', 'pointer', 'i32'], return: 'i32' },
+  malloc: { arguments: ['u64'], return: 'pointer' },
   uv_handle_size: { arguments: ['i32'], return: 'u64' },
   uv_unref: { arguments: ['pointer'], return: 'void' },
 })
@@ -65,9 +66,6 @@ export function unblock(signal: number): void {
   libc.pthread_sigmask(SIG_UNBLOCK, set, 0n)
 }
 
-// For good: a handle of the event loop must never move or be collected.
-const watchers: unknown[] = []
-
 /** Calls `hear` for each of these signals from now on. Like SIGCHLD's, such a watcher keeps no process alive. */
 export function listen(signals: readonly number[], hear: (signal: number) => void): void {
   for (const signal of signals) {
@@ -77,13 +75,13 @@ export function listen(signals: readonly number[], hear: (signal: number) => voi
       unblock(signal)
       continue
     }
-    const handle = Buffer.allocUnsafeSlow(Number(libc.uv_handle_size(UV_SIGNAL)))
-    const at = ffi.getRawPointer(handle)
+    // For good: a handle of the event loop must never move or be collected, so no collector knows of it.
+    const at = libc.malloc(libc.uv_handle_size(UV_SIGNAL))
+    if (at === 0n) throw new Error(`no memory to watch signal ${signal}`)
     const callback = lib.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, number) => {
       // A callback from native code must not throw.
       setImmediate(hear, number)
     })
-    watchers.push(handle, callback)
     if (libc.uv_signal_init(ffi.getCurrentEventLoop(), at) !== 0) throw new Error(`cannot watch signal ${signal}`)
     if (libc.uv_signal_start(at, callback, signal) !== 0) throw new Error(`cannot watch signal ${signal}`)
     libc.uv_unref(at)

@@ -67,7 +67,6 @@ const { functions: raw } = ffi.dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'buffer'], return: 'i64' },
 })
 
-const held: Buffer[] = []
 const all = Buffer.alloc(128)
 libc.sigfillset(all)
 const none = Buffer.alloc(128)
@@ -81,7 +80,6 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
   const env = strings(command.env)
   const pid = Buffer.alloc(4)
   const moved: number[] = []
-  held.push(argv.text, env.text)
   libc.posix_spawn_file_actions_init(actions)
   libc.posix_spawnattr_init(attributes)
   try {
@@ -108,11 +106,10 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
     if (command.cwd !== undefined) ok |= libc.posix_spawn_file_actions_addchdir_np(actions, command.cwd)
     if (ok !== 0) throw new Error('cannot prepare a child process')
     const error = withLimits(command.limits ?? {}, () =>
-      asUser(command.rights, () => libc.posix_spawn(pid, command.file, actions, attributes, argv.table, env.table)),
+      asUser(command.rights, () => libc.posix_spawn(pid, command.file, actions, attributes, argv, env)),
     )
     return error === 0 ? { pid: pid.readInt32LE() } : { refused: errnoName(error) }
   } finally {
-    held.length = 0
     for (const fd of moved) closeSync(fd)
     libc.posix_spawn_file_actions_destroy(actions)
     libc.posix_spawnattr_destroy(attributes)
@@ -126,21 +123,22 @@ export function pipe(): { read: number; write: number } {
   return { read: pair.readInt32LE(0), write: pair.readInt32LE(4) }
 }
 
-/** A NULL-ended array of C strings. The caller keeps `text` alive until the call is made: to the collector, which knows
- * nothing of addresses, nobody uses it. */
-function strings(words: readonly string[]): { table: Buffer; text: Buffer } {
-  const text = Buffer.from(`${words.join('\0')}\0`)
+/** A NULL-ended array of C strings, with the strings behind it in the same Buffer: to the collector, which knows nothing
+ * of addresses, nobody would use a second one. */
+function strings(words: readonly string[]): Buffer {
   // A NUL inside a word would make two of it.
   if (words.some((word) => word.includes('\0'))) throw new Error('an argument or variable has a NUL byte')
-  const heap = Buffer.allocUnsafeSlow(text.length)
-  text.copy(heap)
-  const table = Buffer.alloc(8 * (words.length + 1))
-  let at = ffi.getRawPointer(heap)
+  const head = 8 * (words.length + 1)
+  const sizes = words.map((word) => Buffer.byteLength(word) + 1)
+  const array = Buffer.alloc(sizes.reduce((sum, size) => sum + size, head))
+  const start = ffi.getRawPointer(array)
+  let at = head
   for (const [i, word] of words.entries()) {
-    table.writeBigUInt64LE(at, 8 * i)
-    at += BigInt(Buffer.byteLength(word) + 1)
+    array.writeBigUInt64LE(start + BigInt(at), 8 * i)
+    array.write(word, at)
+    at += sizes[i] ?? 0
   }
-  return { table, text: heap }
+  return array
 }
 
 // posix_spawn cannot set a user. Credentials in Linux belong to a *thread* (it is libc that pretends otherwise), and the
