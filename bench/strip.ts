@@ -2,6 +2,7 @@
 // Rounds are interleaved, so that a slow second of the machine falls on all alike; medians are printed.
 
 import { createHash } from 'node:crypto'
+import { secretMemory } from '../src/proxy/secret.ts'
 import { Needles, Strip, stripWhole } from '../src/proxy/strip.ts'
 import { Dice, credential } from '../src/canary/credentials.ts'
 
@@ -46,7 +47,7 @@ const bodies: Record<string, Buffer> = {
 }
 
 const subject = credential(new Dice(1), 'fm2 with a discharge')
-const needles = new Needles(subject.value, (n) => Buffer.alloc(n))
+const needles = new Needles(subject.value, secretMemory(Needles.memory(subject.value.length)))
 const small = Buffer.from(`${dice.text(120)}.${dice.text(480)}.${dice.text(98)}`)
 const target = Buffer.alloc(CHUNK)
 

@@ -8,6 +8,7 @@ const SYS_MEMFD_SECRET = 447n // the same number on x86-64 and arm64
 const O_CLOEXEC = 0x80000n
 const PROT_READ_WRITE = 3
 const MAP_SHARED = 1
+const MAP_FIXED = 16
 const MFD_CLOEXEC = 1
 
 const { functions: libc } = ffi.dlopen(null, {
@@ -31,10 +32,22 @@ export function createPage(size: number, hidden = true): { fd: number; secret: b
 /** The descriptor's bytes as a Buffer outside the JS heap, valid until `unmapPage`. Throws where mmap refuses. */
 export function mapPage(fd: number): Buffer {
   const size = fstatSync(fd).size
-  const at = libc.mmap(0n, BigInt(size), PROT_READ_WRITE, MAP_SHARED, fd, 0n)
+  return ffi.toBuffer(map(fd, size, 0n, MAP_SHARED), size, false)
+}
+
+/** Puts the descriptor's bytes in the place of those of `memory`, for as long as that lives: V8 takes no other way to give
+ * a WebAssembly.Memory pages of ours. It must be of the same size and have a maximum, or it could be moved. */
+export function layOver(memory: ArrayBuffer, fd: number): void {
+  const { size } = fstatSync(fd)
+  if (size !== memory.byteLength) throw new Error('the memory is of another size')
+  map(fd, size, ffi.getRawPointer(memory), MAP_SHARED | MAP_FIXED)
+}
+
+function map(fd: number, size: number, place: bigint, flags: number): bigint {
+  const at = libc.mmap(place, BigInt(size), PROT_READ_WRITE, flags, fd, 0n)
   if (at === 0xffffffffffffffffn || at === 0n)
     throw new Error('the credential page cannot be mapped: check RLIMIT_MEMLOCK')
-  return ffi.toBuffer(at, size, false)
+  return at
 }
 
 /** Gives the mapping back; touching the Buffer after this is a crash, so let go of it first. */

@@ -7,7 +7,7 @@ import { Credential, secretMemory } from './secret.ts'
 import { Needles, Strip } from './strip.ts'
 
 const needles = new Credential(mapPage(3)).derive(
-  (bytes) => new Needles(bytes, secretMemory(Needles.memory(bytes.length)).alloc),
+  (bytes) => new Needles(bytes, secretMemory(Needles.memory(bytes.length))),
 )
 const strip = new Strip(needles, (offset, length, name) =>
   process.stderr.write(`offset ${offset}, ${length} bytes: ${name}\n`),

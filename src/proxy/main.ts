@@ -73,9 +73,9 @@ async function serve(launch: Launch): Promise<void> {
   if (!launch.keeps.includes('new-privileges')) refuseNewRights()
   const credential = new Credential(mapPage(launch.page))
   const needles = credential.derive((bytes) => {
-    const { alloc, secret } = secretMemory(Needles.memory(bytes.length))
-    if (!secret) report({ kind: 'fault', code: 'NO_SECRET_MEMORY' })
-    return new Needles(bytes, alloc)
+    const memory = secretMemory(Needles.memory(bytes.length))
+    if (!memory.secret) report({ kind: 'fault', code: 'NO_SECRET_MEMORY' })
+    return new Needles(bytes, memory)
   })
   const { flyd: at } = launch
   const target: Target = 'path' in at || !at.secure ? at : { ...at, tls: await import('node:tls') }

@@ -2,12 +2,26 @@
 // bytes on a socket to flyd. It never becomes a JS string, and everything that strip derives from it lies in such
 // pages too. Printing, logging or serialising a Credential gives `[Credential]`.
 
-import { inspect } from 'node:util'
+import { closeSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
-import { createPage, mapPage } from '../os/page.ts'
+import { inspect } from 'node:util'
+import { createPage, layOver } from '../os/page.ts'
 
 /** Hands out zeroed, 8-aligned pieces of secret memory. */
 export type Alloc = (bytes: number) => Buffer
+
+export function allocNumbers(alloc: Alloc, n: number): Int32Array {
+  const { buffer, byteOffset } = alloc(4 * n)
+  return new Int32Array(buffer, byteOffset, n)
+}
+
+/** Secret memory, which WebAssembly reads too: scan.ts looks in place at what lies in it. */
+export interface SecretMemory {
+  readonly alloc: Alloc
+  readonly memory: WebAssembly.Memory
+  /** False where the kernel has none, or where it was not wanted. */
+  readonly secret: boolean
+}
 
 export class Credential {
   readonly #bytes: Buffer
@@ -43,18 +57,25 @@ export class Credential {
   }
 }
 
-/** One more secret mapping and its allocator. Throws where `size` is used up: then nothing is served. */
-export function secretMemory(size: number): { alloc: Alloc; secret: boolean } {
-  const { fd, secret } = createPage(size)
-  const page = mapPage(fd)
-  let used = 0
+/** `size` bytes of it. Throws where they are used up: then nothing is served. */
+export function secretMemory(size: number, hidden = true): SecretMemory {
+  const pages = Math.ceil((size + SLACK) / 65_536)
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
+  const { fd, secret } = createPage(pages * 65_536, hidden)
+  layOver(memory.buffer, fd)
+  closeSync(fd)
+  let used = SLACK / 2
   return {
+    memory,
     secret,
     alloc(bytes) {
       const from = used
       used += (bytes + 7) & ~7
-      if (used > size) throw new Error('secret memory is used up')
-      return page.subarray(from, from + bytes)
+      if (used > size + SLACK / 2) throw new Error('secret memory is used up')
+      return Buffer.from(memory.buffer, from, bytes)
     },
   }
 }
+
+/** Before the first piece and behind the last one: a look at 16 bytes may begin and end beside a piece. */
+const SLACK = 256

@@ -5,8 +5,10 @@
 // whole units of every window are blanked, and nothing else is.
 
 import { anatomy } from './anatomy.ts'
-import type { Alloc } from './secret.ts'
-import { CASES, INTRODUCERS, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
+import { Scan, SLICE } from './scan.ts'
+import { allocNumbers } from './secret.ts'
+import type { Alloc, SecretMemory } from './secret.ts'
+import { CASES, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
 import {
   cutAt,
   escapeAt,
@@ -22,15 +24,7 @@ import {
 } from './spellings.ts'
 
 const SECRET = 4
-/** From sample to sample. 11 raw bytes without an escape hold a sampled gram of 4 and one of the two beside it. A window
- *  without so many holds an escape or gap, as what is cut off at its start is 5 bytes at most. */
-const STRIDE = 8
-/** In the filter: a gram of raw bytes, or of what escapes mean. */
-const RAW = 1
-const ESCAPED = 2
 const SEMICOLON = 0x3b
-/** Bytes up to which looking at each costs less than eight calls of memchr. */
-const SHORT = 2048
 /** Bytes kept of what went before a chunk: a window, and the unit that its first byte may be cut from. */
 const CONTEXT = 32
 
@@ -55,9 +49,12 @@ export class Needles {
   // Without bytes that may be gaps, as `#around` cannot tell an escaped one from a needle's own.
   readonly #escaped: Index
   readonly #pairs: Index
-  /** Not 0 for the hash of a gram that a needle has: no secret, but no help to anybody who is looking for one. */
-  readonly #filter: Uint8Array
+  /** A bit for the hash of each gram that a needle has, of raw bytes and of what escapes mean. So few are set that of
+   *  innocent grams one in a hundred finds its own; who could read them could guess the credential 4 bytes at a time. */
+  readonly #rawBits: Buffer
+  readonly #escapedBits: Buffer
   readonly #shift: number
+  readonly #scan: Scan
   #found: Run[] = []
   #tail = 0
   /** A run that was found: deep inside of it there is nothing left to find. */
@@ -71,19 +68,22 @@ export class Needles {
   /** By offset, the needle byte that stands there in a long run that was judged. */
   readonly #judged = new Map<number, number>()
 
-  /** Bytes to be `alloc`ed for a credential of `n` bytes: 735 KB for 724. */
+  /** Bytes to be `alloc`ed for a credential of `n` bytes: 893 KB for 724. */
   static memory(n: number): number {
-    return 12 * n + 27 * roomFor(n) + 2.5 * (1 << bitsFor(n)) + 512
+    return 12 * n + 27 * roomFor(n) + 3.5 * (1 << bitsFor(n)) + Scan.memory + 512
   }
 
-  constructor(credential: Buffer, alloc: Alloc) {
+  constructor(credential: Buffer, memory: SecretMemory) {
+    const { alloc } = memory
     const room = roomFor(credential.length)
     const bits = bitsFor(credential.length)
     this.#bytes = alloc(room)
     this.#secret = alloc(room)
     this.#kind = alloc(room)
-    this.#filter = alloc(1 << bits)
+    this.#rawBits = alloc(1 << bits)
+    this.#escapedBits = alloc(1 << bits)
     this.#shift = 32 - bits
+    this.#scan = new Scan(memory, { address: this.#rawBits.byteOffset, key: KEY, shift: this.#shift })
     this.#unitFrom = new Int32Array(room)
     this.#unitTo = new Int32Array(room)
     this.#grams = new Index(alloc, room, bits - 3)
@@ -103,8 +103,8 @@ export class Needles {
     for (let n = 1; n < at; n++) {
       // No window can hold a gram this far from all that is secret: names that stand in every answer cost no look.
       const secret = this.#secret.indexOf(1, Math.max(0, n - WINDOW))
-      if (secret >= 0 && secret < n + WINDOW) this.#index(this.#grams, this.#fold(n, 4, false), n, RAW)
-      this.#index(this.#escaped, this.#fold(n, 4, true), n, ESCAPED)
+      if (secret >= 0 && secret < n + WINDOW) this.#index(this.#grams, this.#fold(n, 4, false), n, 16)
+      this.#index(this.#escaped, this.#fold(n, 4, true), n, 1)
       this.#index(this.#pairs, this.#fold(n, 2, true), n, 0)
     }
   }
@@ -117,18 +117,19 @@ export class Needles {
    *  hide the second and leave its tail. `plain`: it is known that none of INTRODUCERS is in it but at its end. */
   find(b: Buffer, base: number, plain = false): Run[] {
     this.#forget()
-    const filter = this.#filter
-    const shift = this.#shift
-    const view = new DataView(b.buffer, b.byteOffset, b.length)
-    const last = b.length - 4
-    for (let i = 0; i <= last; i += STRIDE) {
-      if (((filter[hash(view.getInt32(i, true) | 0x20202020, shift)] ?? 0) & RAW) === 0) continue
-      const beside =
-        (i >= 4 && ((filter[hash(view.getInt32(i - 4, true) | 0x20202020, shift)] ?? 0) & RAW) !== 0) ||
-        (i + 4 <= last && ((filter[hash(view.getInt32(i + 4, true) | 0x20202020, shift)] ?? 0) & RAW) !== 0)
-      if (beside && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
+    const scan = this.#scan
+    for (let at = 0; at < b.length; at += SLICE) {
+      for (let k = 0, found = scan.find(scan.samples, b, at); k < found; k++) {
+        const i = scan.found[k] ?? 0
+        if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
+      }
     }
-    if (!plain) this.#findEscaped(b)
+    for (let at = plain ? b.length : 0; at < b.length; at += SLICE) {
+      for (let k = 0, found = scan.find(scan.introducers, b, at); k < found; k++) {
+        const p = scan.found[k] ?? 0
+        if (p < b.length) this.#around(b, p)
+      }
+    }
     if (this.#found.length === 0) return this.#found
     for (const run of this.#found) {
       run.from += base
@@ -170,47 +171,17 @@ export class Needles {
     }
   }
 
-  /** At the speed of memchr where introducers are rare; where they are many, that would cost a call for each, as it
-   *  would in a short answer. */
-  #findEscaped(b: Buffer): void {
-    if (b.length < SHORT) {
-      this.#findDense(b, 0)
-      return
-    }
-    let calls = 16 + (b.length >> 6)
-    for (const [k, introducer] of INTRODUCERS.entries()) {
-      for (let i = b.indexOf(introducer); i >= 0; i = b.indexOf(introducer, i + 1)) {
-        if (calls-- > 0) this.#around(b, i)
-        else {
-          this.#findDense(b, k)
-          return
-        }
-      }
-    }
-  }
-
-  /** Byte by byte, for the introducers from the `k`th on. */
-  #findDense(b: Buffer, k: number): void {
-    const rank = INTRODUCES
-    for (let i = 0; i < b.length; i += 4) {
-      const any =
-        (rank[b[i] ?? 1] ?? 0) | (rank[b[i + 1] ?? 1] ?? 0) | (rank[b[i + 2] ?? 1] ?? 0) | (rank[b[i + 3] ?? 1] ?? 0)
-      if (any === 0) continue
-      for (let j = i; j < i + 4 && j < b.length; j++) if ((rank[b[j] ?? 1] ?? 0) > k) this.#around(b, j)
-    }
-  }
-
   /** Finds the windows whose first escape or gap begins at `p`. Of such a one at most 5 bytes before `p` are cut. Where
    *  all units are raw bytes there are 8 of them, and so 4 in a row, gaps aside, before `p` or from there on. */
   #around(b: Buffer, p: number): void {
     const introducer = b[p] ?? 1
     const isPlain = introducer === SEMICOLON || isGap(introducer)
-    if (p >= 4 && this.#mayBe(b, p - 4)) this.#tryGram(b, p - 4, foldAt(b, p - 4))
+    if (p >= 4) this.#tryGram(b, p - 4, foldAt(b, p - 4))
     if (!isPlain && escapeAt(b, p) === 0) return
     let at = isPlain ? p + 1 : p
     if (introducer === 0x0d && b[at] === 0x0a) at++
     // Most line breaks are told by two looks.
-    if (isPlain && isRaw4(b, at) && !this.#mayBe(b, at)) return
+    if (isPlain && isRaw4(b, at) && !this.#mayBe(foldAt(b, at))) return
     if (this.#isCovered(p)) return
     let gram = 0
     let first = -1
@@ -248,12 +219,14 @@ export class Needles {
     return i - CONTEXT > this.#covered.from && i + CONTEXT < this.#covered.to
   }
 
-  #mayBe(b: Buffer, i: number): boolean {
-    return ((this.#filter[hash(b.readInt32LE(i) | 0x20202020, this.#shift)] ?? 0) & ESCAPED) !== 0
+  /** Whether the folded gram may be one that escapes mean. */
+  #mayBe(gram: number): boolean {
+    const h = Math.imul(gram, KEY)
+    return (((this.#escapedBits[h >>> this.#shift] ?? 0) >> (h & 7)) & 1) !== 0
   }
 
   #tryGram(b: Buffer, r: number, gram: number): void {
-    if (((this.#filter[hash(gram, this.#shift)] ?? 0) & ESCAPED) !== 0) this.#tryAll(this.#escaped, b, r, gram, 0, 4)
+    if (this.#mayBe(gram)) this.#tryAll(this.#escaped, b, r, gram, 0, 4)
   }
 
   #tryPair(b: Buffer, r: number, pair: number, skip: number): void {
@@ -266,13 +239,13 @@ export class Needles {
     }
   }
 
-  #index(index: Index, gram: number | undefined, n: number, mark: number): void {
+  #index(index: Index, gram: number | undefined, n: number, spellings: number): void {
     if (gram === undefined) return
     index.add(gram, n)
-    const spellings = mark > 0 ? 16 : 0
+    const bits = index === this.#grams ? this.#rawBits : this.#escapedBits
     for (let urls = 0; urls < spellings; urls++) {
-      const h = hash(inUrls(gram, urls), this.#shift)
-      this.#filter[h] = (this.#filter[h] ?? 0) | mark
+      const h = Math.imul(inUrls(gram, urls), KEY)
+      bits[h >>> this.#shift] = (bits[h >>> this.#shift] ?? 0) | (1 << (h & 7))
     }
   }
 
@@ -386,13 +359,9 @@ class Index {
   readonly #shift: number
 
   constructor(alloc: Alloc, room: number, bits: number) {
-    const numbers = (n: number): Int32Array => {
-      const { buffer, byteOffset } = alloc(4 * n)
-      return new Int32Array(buffer, byteOffset, n)
-    }
-    this.#heads = numbers(1 << bits)
-    this.#next = numbers(room)
-    this.#grams = numbers(room)
+    this.#heads = allocNumbers(alloc, 1 << bits)
+    this.#next = allocNumbers(alloc, room)
+    this.#grams = allocNumbers(alloc, room)
     this.#shift = 32 - bits
   }
 

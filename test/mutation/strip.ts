@@ -8,19 +8,35 @@ import { join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 // The quick ones first: most mutants never see the rest.
-const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'strip'].map((name) => `test/proxy/${name}.test.ts`)
+const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'strip', 'scan'].map((name) => `test/proxy/${name}.test.ts`)
 
-type File = 'anatomy' | 'spellings' | 'strip'
+type File = 'anatomy' | 'scan' | 'spellings' | 'strip'
 /** What is lost, and the change that loses it. */
 const MUTANTS: [string, File, string, string][] = [
   ['windows of 17 bytes', 'strip', 'tailEnd - head >= WINDOW', 'tailEnd - head > WINDOW'],
   ['3 secret bytes are enough', 'strip', 'q3 = q2', 'q3 = q1'],
   ['5 secret bytes are needed', 'strip', 'if (q - q3 < WINDOW', 'if (q - q3 < WINDOW - 12'],
   ['all bytes are secret', 'strip', 'this.#secret[at] = secret', 'this.#secret[at] = 1'],
-  ['a look at every 24th byte', 'strip', 'const STRIDE = 8', 'const STRIDE = 24'],
+  ['a look at every other 32 bytes', 'scan', "next('$from', 32,", "next('$from', 64,"],
+  ['a look at every other 64 bytes for escapes', 'scan', "next('$from', 64,", "next('$from', 128,"],
+  [
+    'a gram counts only with the one before it',
+    'scan',
+    "${gram('$at', 0)} ${gram('$at', 8)} i32.or",
+    "${gram('$at', 0)} ${gram('$at', 0)} i32.or",
+  ],
+  ['samples have one case', 'scan', 'i32.const 0x20202020  i32.or', 'i32.const 0  i32.or'],
+  ['seven bytes introduce', 'scan', '| (1 << k)', '| ((1 << k) & 127)'],
+  [
+    'of 16 bytes the first one introduces',
+    'scan',
+    'local.tee $ones  br_if 0',
+    'i32.const 0  i32.and  local.tee $ones  br_if 0',
+  ],
+  ['what went before is not copied', 'scan', 'MARGIN - Math.min(4, at), Math.max(0, at - 4)', 'MARGIN, at'],
   ['the end of a window is left', 'strip', 'run.to = Math.min(end, q3 + WINDOW)', 'run.to = Math.min(end, q3 + 8)'],
   ['the start of a window is left', 'strip', 'Math.max(start, q - WINDOW + 1)', 'Math.max(start, q - 8)'],
-  ['no escapes at all', 'strip', '    if (!plain) this.#findEscaped(b)\n', ''],
+  ['no escapes at all', 'strip', 'let at = plain ? b.length : 0', 'let at = b.length'],
   [
     'escapes by 4 bytes only',
     'strip',
@@ -28,8 +44,8 @@ const MUTANTS: [string, File, string, string][] = [
     'void [b, r, pair, skip]',
   ],
   ['long units are told by four, as raw bytes are', 'strip', 'few = true', 'few = false'],
-  ['bytes before an escape are not looked at', 'strip', 'if (p >= 4 && this.#mayBe(b, p - 4))', 'if (p < 0)'],
-  ['no base64url in the filter', 'strip', 'mark > 0 ? 16 : 0', 'mark > 0 ? 1 : 0'],
+  ['bytes before an escape are not looked at', 'strip', 'if (p >= 4) this.#tryGram(', 'if (p < 0) this.#tryGram('],
+  ['no base64url in the filter', 'strip', 'false), n, 16)', 'false), n, 1)'],
   [
     'one run hides another',
     'strip',

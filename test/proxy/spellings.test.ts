@@ -11,6 +11,7 @@ import {
   unitBefore,
   STREAM,
 } from '../../src/proxy/spellings.ts'
+import { secretMemory } from '../../src/proxy/secret.ts'
 import { Needles, Strip, stripWhole } from '../../src/proxy/strip.ts'
 import { Dice, FORMATS, credential } from '../../src/canary/credentials.ts'
 import type { Credential, Known } from '../../src/canary/credentials.ts'
@@ -18,7 +19,7 @@ import { FORMS, bases, headerValue, windows } from '../../src/canary/speller.ts'
 
 /** An escaped line break or NUL: of the two bytes that a window of long escapes holds, it tells nothing. */
 const BREAK = /&#(?:x0*)?(?:a|d|0|10|13);|(?:\\u00|%|%25|=|\\x)0[0ad]|\\0(?:12|15|00)/i
-const plain = (c: Credential): Needles => new Needles(c.value, (n) => Buffer.alloc(n))
+const plain = (c: Credential): Needles => new Needles(c.value, secretMemory(Needles.memory(c.value.length), false))
 const made = new Map(
   FORMATS.map((format) => {
     const c = credential(new Dice(`spellings ${format}`), format)
@@ -344,10 +345,12 @@ test('a credential of up to 8 KiB fits in the memory that is asked for, which is
     for (const size of [0, 6, 16, 724, 8192]) {
       const value = Buffer.from(text.slice(0, size))
       let used = 0
-      const needles = new Needles(value, (n) => {
+      const memory = secretMemory(2 * Needles.memory(size), false)
+      const alloc = (n: number): Buffer => {
         used += (n + 7) & ~7
-        return Buffer.alloc(n)
-      })
+        return memory.alloc(n)
+      }
+      const needles = new Needles(value, { ...memory, alloc })
       t.ok(used <= Needles.memory(size), `${used} of ${Needles.memory(size)} for ${size}`)
       const innocent = Buffer.from('an innocent body of more than sixteen bytes')
       t.equal(stripWhole(needles, innocent), 0)

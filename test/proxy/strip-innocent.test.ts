@@ -22,7 +22,7 @@ test('answers with the same names as the macaroon pass untouched', async (t) => 
     const name = (): string => `a${dice.text(dice.below(63), 'abcdefghijklmnopqrstuvwxyz0123456789-')}`
     const names = { org: name(), app: name(), machine: dice.below(2) === 0 ? hex(dice, 14) : name() }
     const { value } = credential(dice, dice.pick(['v1', 'fm2', 'v1 with a third party', 'fm2 with a discharge']), names)
-    const needles = new Needles(value, secretMemory(Needles.memory(value.length)).alloc)
+    const needles = new Needles(value, secretMemory(Needles.memory(value.length)))
     const { org, app, machine } = names
     const kinds: (() => string)[] = [
       // A JWT's payload puts the names at any of the three alignments: the ids before them vary in length.
@@ -83,7 +83,7 @@ test('short numbers pass, however many line breaks and NULs stand between them',
   const separators = ['\n'.repeat(12), '\0'.repeat(12), '\\n'.repeat(6), '\\r\\n'.repeat(3), '\\u0000'.repeat(2)]
   for (const format of ['v1', 'fm2']) {
     const { value } = credential(new Dice(`gaps:${format}`), format)
-    const needles = new Needles(value, secretMemory(Needles.memory(value.length)).alloc)
+    const needles = new Needles(value, secretMemory(Needles.memory(value.length)))
     for (const separator of separators) {
       // Every seventeenth of all numbers of four digits: among them are some that stand in the hex of the credential.
       for (let n = 0; n < 10_000; n += 17) {

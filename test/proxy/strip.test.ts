@@ -11,10 +11,10 @@ import { secretMemory } from '../../src/proxy/secret.ts'
 import { Needles, Strip, stripWhole } from '../../src/proxy/strip.ts'
 
 const SEED = process.env['DOTFLY_SEED'] ?? 'strip'
+const LONG = 12_500
 const SLOW = process.env['DOTFLY_SLOW'] === '1'
 
-const needlesOf = ({ value }: Credential): Needles =>
-  new Needles(value, secretMemory(Needles.memory(value.length)).alloc)
+const needlesOf = ({ value }: Credential): Needles => new Needles(value, secretMemory(Needles.memory(value.length)))
 
 /** What a guest receives when flyd's body comes in these pieces. */
 function through(needles: Needles, pieces: readonly Buffer[]): Buffer {
@@ -125,6 +125,36 @@ test('every cut in two of short bodies gives bytes of the same length and no lea
     }
   }
   t.pass()
+})
+
+test('a fragment is blanked wherever it stands in a long body, be that in our memory or in another', async (t) => {
+  const dice = new Dice(`${SEED}:long`)
+  const secret = credential(dice, 'fm2')
+  const memory = secretMemory(Needles.memory(secret.value.length) + 2 * LONG)
+  const needles = new Needles(secret.value, memory)
+  const ours = memory.alloc(LONG)
+  const theirs = Buffer.alloc(LONG)
+  const innocent = Buffer.from(dice.text(LONG, 'abcdefghijklmnopqrstuvwxyz "{}[]:,.0123456789'))
+  const all = bases(secret)
+  let tried = 0
+  for (let at = 0; at < LONG - 128; at += at % 4096 > 100 && at % 4096 < 3980 ? dice.below(400) : 1) {
+    const [form, apply] = dice.pick(FORMS)
+    const [base, known] = dice.pick(all)
+    if (base.includes('decoded') && !base.includes(' of ')) continue
+    const spelled = apply(known, dice)
+    const window = dice.pick([...windows(spelled)])[1]
+    for (const body of [ours, theirs]) {
+      innocent.copy(body)
+      window.copy(body, at)
+      tried++
+      const cut = dice.below(2) === 0 ? [] : [dice.below(LONG)]
+      const strip = new Strip(needles)
+      const out = Buffer.concat([...cutAt(body, cut).map((piece) => Buffer.from(strip.push(piece))), strip.end()])
+      if (out.length !== LONG || leaks(spelled, out)) t.fail(`${base}, ${form}, at ${at}: ${window.toString('latin1')}`)
+    }
+  }
+  t.comment(`${tried} bodies`)
+  t.ok(tried > 1000)
 })
 
 test('nothing that could not become a window waits', async (t) => {
