@@ -108,12 +108,10 @@ test('suspend, stop, start and restart run through their states and leave events
 
 test('wait answers when the state comes, and not before', async (t) => {
   const at = await bench(t, { settle: 150 })
+  const begun = performance.now()
   await post(at, `${MACHINE}/suspend`)
-  let over = false
-  const waiting = reach(at, 'suspended').finally(() => (over = true))
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  t.equal(over, false)
-  t.equal((await waiting).status, 200)
+  t.equal((await reach(at, 'suspended')).status, 200)
+  t.ok(performance.now() - begun > 140)
 })
 
 test('wait gives up with 408 in the words of the real API, and checks what it is asked', async (t) => {
@@ -139,10 +137,8 @@ test('a flyd with waiting callers stops at once', async (t) => {
     () => 'cut off',
   )
   await new Promise((resolve) => setTimeout(resolve, 50))
-  const begun = Date.now()
   await at.flyd.stop()
-  t.equal(await waiting, 'cut off')
-  t.ok(Date.now() - begun < 2000)
+  t.equal(await waiting, 'cut off', 'and not after the minute it was to wait')
 })
 
 test('metadata: one key, many keys, and keys taken away', async (t) => {

@@ -152,7 +152,7 @@ test('a root with another C library and hostile files: nothing of it is loaded',
   for (const path of ['evil.mjs', 'node_modules/pino/index.js', '.fly/cli/main.js', 'cli/main.js']) put(path, evil)
   put('package.json', '{"type":"commonjs","imports":{"#a":"./evil.mjs"}}')
   put('etc/passwd', 'app:x:1000:1000::/home/app:/bin/sh\n')
-  const script = `id; ${TOKEN.join(' ')}; (sh -c 'kill -USR1 $$' &); sleep 0.3; exit 42`
+  const script = `id; ${TOKEN.join(' ')}; orphan=$( (sh -c 'echo $$; exec >&2; kill -USR1 $$' &) ); while kill -0 $orphan; do sleep 0.1; done; exit 42`
   const words = [...init, '--mount', '--socket', '/.fly/api,mode=0777', '--user', 'app', '--', '/bin/sh', '-c', script]
   const { code, out, log } = await boot(root, words)
   t.equal(code, 42, log)

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { CREDENTIAL } from '../support/corpus.ts'
-import { ROOT, startInit } from './support.ts'
+import { ROOT, SERVES, startInit } from './support.ts'
 
 const skip = ROOT ? (has('python3') ? false : 'needs python3, the attacker') : 'needs root, for a PID namespace'
 const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
@@ -63,7 +63,7 @@ test('attackers and attacks', { skip, timeout: 55_000 }, async (t) => {
         target === 'init'
           ? 'echo 1'
           : `for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q '^dotfly.*proxy/main' && basename $p; done`
-      const script = `exec 2>&1; sleep 0.6; python3 ${ATTACK} $(${find}) ${NEEDLE} ${becomes.join(' ')}; echo done`
+      const script = `exec 2>&1; ${SERVES}; python3 ${ATTACK} $(${find}) ${NEEDLE} ${becomes.join(' ')}; echo done`
       const init = await startInit(t, {
         command: ['sh', '-c', script],
         options: off === '' ? [] : ['--no-harden', off],

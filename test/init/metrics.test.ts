@@ -1,7 +1,7 @@
 // dotfly init --metrics: a process of its own counts, and PID 1 speaks no HTTP.
 
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -51,7 +51,7 @@ test('init --metrics: exchanges, restarts and health; no scrape is refused, and 
 
   kill(counter, 'SIGKILL')
   t.equal(await curl(metrics, '/healthz').then((text) => text !== ''), true, 'a scrape meanwhile waits for the next')
-  t.match(init.log(), /\[metrics\] their process was killed by SIGKILL, starting it again/)
+  await init.until(/\[metrics\] their process was killed by SIGKILL, starting it again/)
   t.equal(await until(() => curl(metrics, '/healthz'), /^serving/), 'serving\n', 'the next one knows what is served')
 
   kill(init.pid, 'SIGTERM')
@@ -65,12 +65,14 @@ test('init --metrics: an address that is taken is said, and the boot goes on', a
   t.teardown(() => taken.close())
   const at = taken.address()
   const port = typeof at === 'object' ? at?.port : 0
+  const heard = join(t.testdir(), 'heard')
   const init = await startInit(t, {
-    command: ['sh', '-c', 'sleep 3; exit 7'],
+    command: ['sh', '-c', `until [ -e ${heard} ]; do sleep 0.05; done; exit 7`],
     namespace: false,
     options: ['--metrics', `127.0.0.1:${port}`],
   })
   await init.until(/\[metrics\] cannot serve metrics at 127\.0\.0\.1:\d+ \(EADDRINUSE\): there are none/)
+  writeFileSync(heard, '')
   t.equal((await init.ended).code, 7)
   t.notMatch(init.log(), /starting it again/)
 })

@@ -12,7 +12,7 @@ import { CREDENTIAL, leaks } from '../support/corpus.ts'
 import { startFlyd } from '../support/flyd.ts'
 import { ask, MINT, READ } from '../support/guest.ts'
 import { scan } from './scan.ts'
-import { kill, ROOT, SLOW, startInit, status } from './support.ts'
+import { kill, ROOT, SERVES, SLOW, startInit, status } from './support.ts'
 import type { RunningInit } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, as the attacker is'
@@ -145,10 +145,10 @@ test('root runs no program of its own inside the proxy', { skip: skip === false 
   const able = traces()
   const flyd = await startFlyd(t, 'tcp')
   for (const off of ['', 'tracing']) {
-    const script = `exec 2>&1; sleep 0.6; python3 ${TRACE} 65532 ${NEEDLE.toString('hex')} "$SOCKET"; echo done`
+    const script = `exec 2>&1; ${SERVES}; python3 ${TRACE} 65532 ${NEEDLE.toString('hex')} "$SOCKET"; echo done`
     const init = await startInit(t, {
       flyd: flyd.url,
-      command: ['sh', '-c', `SOCKET=$(tr '\\0' '\\n' < /proc/1/cmdline | grep -o '^/.*/api'); ${script}`],
+      command: ['sh', '-c', script],
       options: off === '' ? [] : ['--no-harden', off],
     })
     await init.ended

@@ -131,7 +131,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
     ended,
     log: () => log,
     out: () => out,
-    until: (said, ms = 10_000) =>
+    until: (said, ms = 30_000) =>
       new Promise((resolve, reject) => {
         const late = setTimeout(() => done(new Error(`${said} was not said: ${out}${log}`)), ms)
         const look = (): void => {
@@ -168,6 +168,14 @@ export function childrenOf(pid: number): number[] {
     return [] // it has ended
   }
 }
+
+/** What a shell in init's namespace waits with until the proxy serves: before that it holds nothing yet, and has given up
+ * nothing. `$SOCKET` is its socket from then on. */
+export const SERVES = `SOCKET=$(tr '\\0' '\\n' < /proc/1/cmdline | grep -o '^/.*/api'); python3 -c 'import socket, sys
+guest = socket.socket(socket.AF_UNIX)
+guest.connect(sys.argv[1])
+guest.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+guest.recv(1)' "$SOCKET"`
 
 /** A field of /proc/PID/status. */
 export function status(pid: number, field: string): string {

@@ -1,6 +1,16 @@
 // Token files of dotfly init: there before the first instruction of the program, whoever it is, or it does not start.
 
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt } from 'jose'
@@ -126,14 +136,17 @@ process.on('SIGTERM', () => setTimeout(() => {
   writeFileSync(process.argv[3], String(keepers().length))
   process.exit()
 }, 700))
-setInterval(() => {}, 1000)`,
+setInterval(() => {}, 1000)
+writeFileSync(process.argv[3] + '.ready', '')`,
   )
   const init = await startOn(t, mock, {
-    options: ['--token-dir', dir, '--kill-timeout', '3'],
+    options: ['--token-dir', dir, '--kill-timeout', '60'],
     namespace: false,
     env: { AWS_ROLE_ARN: ROLE },
     // In one process: whatever it would start now would be told to end too.
-    command: sh(`${NODE.join(' ')} ${dir}/goodbye.mjs ${dir} ${out} & sleep 0.7; exit 3`),
+    command: sh(
+      `${NODE.join(' ')} ${dir}/goodbye.mjs ${dir} ${out} & until [ -e ${out}.ready ]; do sleep 0.05; done; exit 3`,
+    ),
   })
   t.equal((await init.ended).code, 3, init.log())
   t.equal(readFileSync(out, 'utf8').trim(), '1', 'a program that says goodbye has its keeper')
@@ -148,23 +161,26 @@ test('without a token: fail is one line and exit code 1, continue starts and goe
       flyd: NOBODY,
       options: ['--token-dir', `${dir}/fly`, '--wait-token', wait, ...options],
       env: { PATH, AWS_ROLE_ARN: ROLE },
-      command: sh(`echo "$AWS_WEB_IDENTITY_TOKEN_FILE"; touch ${started}`),
+      command: sh(
+        `echo "$AWS_WEB_IDENTITY_TOKEN_FILE"; touch ${started}; until [ -e ${dir}/enough ]; do sleep 0.05; done`,
+      ),
     })
-  const failing = await start('700ms')
+  const failing = await start('2s')
   t.equal((await failing.ended).code, 1)
   t.notOk(existsSync(started), 'it was not started')
   t.equal(failing.log().match(/^ERROR (?!\[fly api proxy\]).*$/gm)?.length, 1, failing.log())
   t.match(
     failing.log(),
-    /^ERROR no token in .*oidc_token after 0\.\d s \(FLYD_DOWN\): see dotfly doctor, or .*continue$/m,
+    /^ERROR no token in .*oidc_token after \d+(?:\.\d)? s \(FLYD_DOWN\): see dotfly doctor, or .*continue$/m,
   )
   t.notMatch(failing.log(), /Preparing to run|starting it again/)
 
   const going = await start('300ms,continue')
+  await going.until(/WARN \[token files\] no new token for .*: flyd is unreachable, again in/)
+  writeFileSync(`${dir}/enough`, '')
   t.equal((await going.ended).code, 0)
   t.ok(existsSync(started))
   t.equal(going.out(), `${dir}/fly/oidc_token\n`, 'the variable is there, and the file will be')
-  t.match(going.log(), /WARN \[token files\] no new token for .*: flyd is unreachable, again in/)
   t.match(going.log(), /ERROR \[token files\] going on without .*oidc_token\n[^]*Preparing to run/)
 })
 
@@ -263,15 +279,18 @@ test('run.json asks as the environment does, and its user owns the file', { skip
 
 test('a keeper that dies before it is ready is started again, and the program waits', { skip }, async (t) => {
   const mock = await mocked(t)
+  // There is no flyd yet, so it cannot be ready however slow we are.
+  const door = join(directory(t), 'door')
   const init = await startOn(t, mock, {
-    options: ['--token-dir', directory(t)],
+    flyd: `unix:${door}`,
+    options: ['--token-dir', directory(t), '--wait-token', '1m'],
     env: { AWS_ROLE_ARN: ROLE },
     command: sh('wc -c < $AWS_WEB_IDENTITY_TOKEN_FILE'),
   })
-  let first = 0
-  // A few ms after its birth: it needs a hundred to be ready.
-  for (; first === 0; await new Promise((next) => setTimeout(next, 1))) first = keeperOf(init)
-  kill(first, 'SIGKILL')
+  await init.until(/no new token for/)
+  kill(keeperOf(init), 'SIGKILL')
+  await init.until(/their keeper was killed by SIGKILL, starting it again/)
+  symlinkSync((mock.file.machines[0]?.flyd_url ?? '').replace('unix:', ''), door)
   t.equal((await init.ended).code, 0, init.log())
   t.match(init.out(), /^[0-9]{4}\n$/)
   t.match(init.log(), /their keeper was killed by SIGKILL, starting it again[^]*1 file is ready[^]*Preparing to run/)

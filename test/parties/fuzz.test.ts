@@ -238,9 +238,8 @@ test('a pattern matches what the regular expression of the same meaning matches'
     { numRuns: 3000 },
   )
   const long = 'a'.repeat(20_000)
-  const begun = performance.now()
+  // With a way back for each star it would take years, and the test its time-out.
   t.notOk(matches('*a*a*a*a*a*b', long, true))
-  t.ok(performance.now() - begun < 2000, 'no pattern takes forever')
 })
 
 test('an expression is refused when read, or says something, or fails as an expression', async (t) => {

@@ -180,8 +180,8 @@ test('a server that speaks no TLS, or falls silent in it, hears nothing either',
     const port = typeof address === 'object' ? address?.port : undefined
     const proxy = await startProxy(t, `https://localhost:${port}`, at('ca.pem'))
     const since = performance.now()
-    t.match((await ask(proxy.path, MINT, 1, 8000))[0], { status: 502, body: 'FLYD_UNREACHABLE' })
-    t.ok(performance.now() - since < 7000, 'and does not wait long')
+    t.match((await ask(proxy.path, MINT))[0], { status: 502, body: 'FLYD_UNREACHABLE' })
+    t.ok(performance.now() - since < 15_000, 'and does not wait long')
     t.notMatch(heard, /FlyV1|POST|oidc/, 'a ClientHello at most')
   }
 })

@@ -94,7 +94,7 @@ test('an idle connection is let go before flyd would do it', { timeout: 20_000 }
   const guest = new RawGuest(proxy.path)
   guest.socket.write(MINT)
   await guest.answered(1)
-  for (let i = 0; i < 60 && flyd.connections[0]?.closed === false; i++)
+  for (let i = 0; i < 150 && flyd.connections[0]?.closed === false; i++)
     await new Promise((turn) => setTimeout(turn, 100))
   t.equal(flyd.connections[0]?.closed, true)
   guest.socket.write(MINT)

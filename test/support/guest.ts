@@ -72,7 +72,7 @@ export class RawGuest {
     return this.received
   }
 
-  until(holds: (guest: RawGuest) => boolean, what: string, ms = 4000): Promise<this> {
+  until(holds: (guest: RawGuest) => boolean, what: string, ms = 20_000): Promise<this> {
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => {
         this.#waiting.delete(look)

@@ -70,7 +70,7 @@ export async function startProxy(t: Scope, options: StartOptions): Promise<Runni
     path: sockets[0]?.path ?? '',
     events,
     exchanges: () => events.filter((event) => event.kind === 'exchange'),
-    until: (holds, ms = 3000) =>
+    until: (holds, ms = 20_000) =>
       new Promise((resolve, reject) => {
         const late = setTimeout(() => {
           waiting.delete(look)

@@ -186,8 +186,8 @@ function buildImage(directory: string, kernel: string): { root: string; file: st
     `id
 curl -s --retry 20 --retry-all-errors --retry-delay 1 --unix-socket /.fly/api -X POST http://localhost/v1/tokens/oidc --data '{"aud":"sts.amazonaws.com"}'
 echo
-(sh -c 'kill -USR1 $$' &)
-sleep 1
+orphan=$( (sh -c 'echo $$; exec >&2; kill -USR1 $$' &) )
+while kill -0 $orphan; do sleep 0.1; done
 exit 42
 `,
   )
