@@ -14,6 +14,8 @@ export interface Grammar {
   /** As `--help` prints it. */
   readonly help: string
   readonly declare: (words: Declarations) => Declarations
+  /** What is wrong with a word that is no option. */
+  readonly excess?: string
 }
 
 /** An option as it is declared: `--seed <text>`, or `--json` for a flag. */
@@ -105,7 +107,7 @@ export const nameOf = (flags: string): string => /^--([a-z-]+)/.exec(flags)?.[1]
 
 /** Help, or a UsageError; undefined once help has been printed. What commander takes all the same, it reads. */
 async function explain(
-  { name, help }: Grammar,
+  { name, help, excess }: Grammar,
   declared: Declarations,
   words: readonly string[],
 ): Promise<Typed | undefined> {
@@ -131,7 +133,11 @@ async function explain(
   } catch (caught) {
     if (!(caught instanceof CommanderError)) throw caught
     if (caught.code === 'commander.helpDisplayed') return undefined
-    throw new UsageError(`${problem(caught, words, command)}: see dotfly ${name} --help`, { cause: caught })
+    const what =
+      caught.code === 'commander.excessArguments'
+        ? (excess ?? 'too many words on the command line')
+        : problem(caught, words, command)
+    throw new UsageError(`${what}: see dotfly ${name} --help`, { cause: caught })
   }
 }
 
@@ -156,6 +162,5 @@ function problem({ code, message }: CommanderError, words: readonly string[], co
     const guess = /Did you mean (--[a-z-]+)/.exec(message)?.[1]
     return `unknown option ${shown(flag)}${guess === undefined ? '' : `, did you mean ${guess}`}`
   }
-  if (code === 'commander.excessArguments') return 'too many words on the command line'
   return 'the command line cannot be read'
 }

@@ -19,7 +19,7 @@ import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './setting
 
 /** In lines that fit beside the names. */
 function folded(text: string): string {
-  return text.replace(/(.{30,58}) /g, `$1\n${' '.repeat(22)}`)
+  return text.replace(/(.{1,58})(?: |$)/g, `$1\n${' '.repeat(22)}`).trimEnd()
 }
 
 const HELP = `Usage: dotfly init [OPTION…] --macaroon-file FILE -- COMMAND [ARGUMENT…]
@@ -83,6 +83,7 @@ Example:
 export const grammar: Grammar = {
   name: 'init',
   help: HELP,
+  excess: 'too many words before --: give the command after --',
   declare: (command) =>
     declareProxy(command)
       .option('--macaroon-unlink')

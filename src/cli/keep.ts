@@ -102,7 +102,10 @@ async function run(options: IdentityOptions, once: boolean, level: Level, env: E
     const first = keeper.start()
     await Promise.race([first, end.signal])
     // After start(), for it says what is wrong with a variable that was meant to ask for one.
-    if (keeper.files.length === 0) throw new Failure('there is no file to keep: name one with --token-file')
+    if (keeper.files.length === 0)
+      throw new Failure(
+        'there is no file to keep: name one with --token-file, or set AWS_ROLE_ARN, GOOGLE_WORKLOAD_IDENTITY_PROVIDER, AZURE_CLIENT_ID and AZURE_TENANT_ID, or ANTHROPIC_FEDERATION_RULE_ID and ANTHROPIC_ORGANIZATION_ID',
+      )
     if (once || end.asked) return 0
     const service = serviceOf(env)
     service.ready(`keeping ${keeper.files.map(({ path }) => printable(path)).join(', ')}`)

@@ -46,12 +46,15 @@ async function unknown(word: string): Promise<UsageError> {
     if (!(caught instanceof CommanderError)) throw caught
     guess = /Did you mean (?:one of )?([a-z-]+)/.exec(caught.message)?.[1]
     if (word === 'version') guess = '--version'
+    if (word === '-v') guess = '-V or --version'
   }
   const what = word.startsWith('-') ? 'option' : 'command'
+  if (guess !== undefined)
+    return new UsageError(`unknown ${what} ${shown(word)}, did you mean ${guess}: see dotfly --help`)
   return new UsageError(
-    guess === undefined
-      ? `unknown ${what} ${shown(word)}: use one of ${Object.keys(COMMANDS).join(', ')}, or see dotfly --help`
-      : `unknown ${what} ${shown(word)}, did you mean ${guess}: see dotfly --help`,
+    what === 'option'
+      ? `unknown option ${shown(word)}: options come after a command, see dotfly --help`
+      : `unknown command ${shown(word)}: use one of ${Object.keys(COMMANDS).join(', ')}, or see dotfly --help`,
   )
 }
 

@@ -19,8 +19,9 @@ const HELP = `Usage: dotfly proxy [OPTION…] --macaroon-file FILE
 Listens on a Unix socket, and passes the requests that its policy knows to flyd
 with the Machine's macaroon attached. Whoever dials the socket never sees it.
 
-    --socket PATH[,SETTING…]  a socket to serve, may be given several times;
-                              default /.fly/api          DOTFLY_SOCKET
+    --socket PATH[,SETTING…]  a socket to serve, its directory made if missing;
+                              may be given several times; default /.fly/api
+                                                         DOTFLY_SOCKET
     --flyd URL                http://HOST:PORT, https://HOST:PORT, unix:/PATH;
                               default http://_api.internal:4280
                                                          DOTFLY_FLYD

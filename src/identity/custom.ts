@@ -22,6 +22,7 @@ export function parseTokenFile(word: string): TokenFile {
   }
   const audience = given.get('aud')
   if (audience === undefined) throw wrong('whom is it for? write aud=AUDIENCE')
+  if (audience === '') throw wrong('aud has no value: write such as aud=https://vault.example')
   if (Buffer.byteLength(audience) > 512)
     throw wrong(`the audience is ${Buffer.byteLength(audience)} bytes long: 512 is the most`)
   if (!isAudience(audience)) throw wrong(`audience ${shown(audience)} is not plain text`)

@@ -1,8 +1,10 @@
 // Where the guest dials. The sockets are bound here, once, and outlive every process that serves them.
 
-import { closeSync, lstatSync, mkdirSync, realpathSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, lstatSync, realpathSync, statSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
+import { makeDirectories } from '../os/directory.ts'
+import { errnoOf } from '../os/errno.ts'
 import { listenUnix, PATH_LIMIT } from '../os/listen.ts'
 import { LaunchError } from './error.ts'
 import type { SocketOptions } from './options.ts'
@@ -19,7 +21,7 @@ export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOpt
   if (fd !== undefined) return { fd, release: () => closeSync(fd) }
   if (Buffer.byteLength(path) > PATH_LIMIT)
     throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  makeDirectory(dirname(path), path)
   refuseShared(realpathSync(dirname(path)))
   await clearStale(path, uid)
   let bound: number
@@ -37,6 +39,16 @@ export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOpt
       const found = lstatSync(path, { throwIfNoEntry: false })
       if (found?.dev === dev && found.ino === ino) unlinkSync(path)
     },
+  }
+}
+
+function makeDirectory(directory: string, path: string): void {
+  try {
+    makeDirectories(directory, 0o755)
+  } catch (error) {
+    throw new LaunchError(
+      `the directory of socket ${path} cannot be made (${errnoOf(error)}): choose another path with --socket`,
+    )
   }
 }
 

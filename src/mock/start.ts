@@ -1,12 +1,13 @@
 // The host's side of the whole thing on one computer: issuer (a process of its own), flyd with a door for each
 // Machine, the macaroon files, and last of all `mock.json`, which says where everything is.
 
-import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Described, Machine } from '../flyd/machine.ts'
 import { startFlyd } from '../flyd/start.ts'
 import type { FlydOptions } from '../flyd/start.ts'
 import { signerAt } from '../issuer/client.ts'
+import { makeDirectories } from '../os/directory.ts'
 import type { Parties } from '../parties/start.ts'
 import { DEFAULT_MACHINES, describeMachine } from './described.ts'
 import type { MachineNames } from './described.ts'
@@ -161,7 +162,7 @@ const flydOptions = (
 })
 
 async function directory(path: string, mode: number): Promise<void> {
-  const made = await mkdir(path, { recursive: true, mode })
+  const made = makeDirectories(path, mode)
   // A umask may have had its say. A directory that was there is somebody's, such as /tmp: its mode is theirs.
   if (made !== undefined) await chmod(path, mode)
 }

@@ -1,7 +1,8 @@
 // What an empty root needs before programs feel at home in it.
 
 import ffi from 'node:ffi'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { symlinkSync } from 'node:fs'
+import { makeDirectories } from './directory.ts'
 import { errno, errnoName, errnoOf, failed } from './errno.ts'
 
 const MS_NOSUID = 2n
@@ -47,7 +48,7 @@ export function mountAll(mounts: readonly Mount[] = MOUNTS): string[] {
   const faults: string[] = []
   for (const { target, type, flags, options } of mounts) {
     try {
-      mkdirSync(target, { recursive: true })
+      makeDirectories(target, 0o777)
     } catch {
       // securityfs and cgroup2 have no directory where the kernel lacks them: mount says so below.
     }
@@ -91,6 +92,6 @@ export function raise(name: string): void {
 
 /** A file system of the Machine's own, such as a volume. */
 export function mountDevice(device: string, target: string, type: string): void {
-  mkdirSync(target, { recursive: true })
+  makeDirectories(target, 0o777)
   if (libc.mount(device, target, type, MS_NOSUID | MS_NODEV, '') !== 0) throw failed(`mount ${device} at ${target}`)
 }

@@ -97,6 +97,26 @@ const WRONG: Record<string, [words: string[], env: Record<string, string>, says:
     {},
     'unknown option --verison, did you mean --version: see dotfly --help',
   ],
+  'a short option before any command': [
+    ['-v'],
+    {},
+    'unknown option -v, did you mean -V or --version: see dotfly --help',
+  ],
+  'an option that no command has': [
+    ['--foo'],
+    {},
+    'unknown option --foo: options come after a command, see dotfly --help',
+  ],
+  'the command of init without --': [
+    ['init', '--macaroon-file', '/m', 'true'],
+    {},
+    'too many words before --: give the command after --: see dotfly init --help',
+  ],
+  'a token file for an empty audience': [
+    ['keep', '--token-file', '/t,aud='],
+    {},
+    'token file /t: aud has no value: write such as aud=https://vault.example',
+  ],
   'version as a command': [['version'], {}, 'unknown command version, did you mean --version: see dotfly --help'],
   'no shell to complete in': [['completion'], {}, 'no shell: name one of bash, zsh, fish'],
   'a shell that is not known': [['completion', 'tcsh'], {}, 'shell tcsh is not one of bash, zsh, fish'],
@@ -184,6 +204,41 @@ test('a disk that is full is one line and exit code 1, a reader that went away i
     })
     t.match(shell(`${run} ${words} | true; exit \${PIPESTATUS[0]}`), { status: 0, stderr: '' })
   }
+})
+
+test('keep without a file says all that it could be given', async (t) => {
+  t.strictSame(await dotfly(['keep'], { AZURE_CLIENT_ID: '' }), {
+    code: 1,
+    stdout: '',
+    stderr:
+      'dotfly: there is no file to keep: name one with --token-file, or set AWS_ROLE_ARN, GOOGLE_WORKLOAD_IDENTITY_PROVIDER, AZURE_CLIENT_ID and AZURE_TENANT_ID, or ANTHROPIC_FEDERATION_RULE_ID and ANTHROPIC_ORGANIZATION_ID\n',
+  })
+})
+
+test('help of init: its defences are told in lines as long as they may be', async (t) => {
+  const { stdout } = await dotfly(['init', '--help'])
+  const lines = /^NAME is one of\n\n([^]*?)\n\n/m.exec(stdout)?.[1]?.split('\n') ?? []
+  t.ok(lines.length > 10)
+  for (const [i, line] of lines.entries()) {
+    const next = /^ {22}(\S+)/.exec(lines[i + 1] ?? '')?.[1]
+    t.ok(line.length <= 80, line)
+    if (next !== undefined) t.ok(line.length + 1 + next.length > 80, `${next} would not fit behind: ${line}`)
+  }
+})
+
+test('a directory that the system makes none in is one line: proxy and mock', async (t) => {
+  const words = launchWords(directory(t)).map((word) => (word.endsWith('/api') ? '/proc/nowhere/api' : word))
+  t.strictSame(await dotfly(words), {
+    code: 1,
+    stdout: '',
+    stderr:
+      'dotfly: the directory of socket /proc/nowhere/api cannot be made (ENOENT): choose another path with --socket\n',
+  })
+  t.match(await dotfly(['mock', '--dir', '/proc/nowhere']), {
+    code: 1,
+    stdout: '',
+    stderr: /^dotfly: the mock cannot start in \/proc\/nowhere: ENOENT: [^\n]+\n$/,
+  })
 })
 
 test('no command at all prints help and exits 2', async (t) => {
