@@ -237,7 +237,7 @@ export const NOTICE: Record<Notice['code'], string> = {
   SESSION_NAME_INVALID: 'is no session name that STS takes: 2 to 64 of letters, digits and _+=,.@-',
 }
 
-const NO_TOKEN: Record<NoToken, string> = {
+export const NO_TOKEN: Record<NoToken, string> = {
   NO_SOCKET: 'there is no socket',
   SOCKET_FORBIDDEN: 'this user may not use the socket',
   SOCKET_PATH_INVALID: "the socket's path is too long",
@@ -257,7 +257,7 @@ const NO_TOKEN: Record<NoToken, string> = {
   TIMELESS_TOKEN: 'the token does not say how long it is good for',
 } satisfies Record<Trouble | NoToken, string>
 
-const FILE: Record<FileTrouble, string> = {
+export const FILE: Record<FileTrouble, string> = {
   DIRECTORY_MISSING: 'there is no such directory',
   DIRECTORY_IS_LINK: 'its directory is a symbolic link: name the real one',
   DIRECTORY_OPEN_TO_ALL: 'everybody may write to its directory or to one above: chmod o-w it',
