@@ -3,6 +3,7 @@
 
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { installed } from '../installed.ts'
 import type { Peer, Task } from './peer.ts'
 
 const HERE = join(import.meta.dirname, '../..')
@@ -18,21 +19,23 @@ export const init = (mark: string): Peer => ({
 })
 
 function command(root: string, log: 'warn' | 'info', name: 'proxy' | 'init', more: readonly string[]): Peer {
-  const built = join(root, 'dist/dotfly.js')
-  const entry = isFresh(built, join(root, 'src')) ? built : join(root, 'bin/dotfly.ts')
+  const built = join(root, 'dist/main.cjs')
+  const source = join(root, 'bin/dotfly.ts')
+  const fresh = isFresh(built, join(root, 'src'))
   const other = root === HERE ? '' : ` at ${root}`
   return {
     name: root === HERE ? (log === 'warn' ? 'dotfly' : 'dotfly-logging') : 'other',
     title: `dotfly${other}${log === 'warn' ? '' : ', every exchange logged'}`,
     strips: { headers: true, body: true },
-    missing: () => (existsSync(entry) ? undefined : `there is no dotfly${other}`),
+    missing: () => (existsSync(source) ? undefined : `there is no dotfly${other}`),
     version: () =>
-      `${(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version}, ${entry === built ? 'built' : 'from source'}`,
+      `${(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version}, ${fresh ? 'built' : 'from source'}`,
     launch: ({ directory, socket, port, credential }: Task) => {
       const file = join(directory, 'macaroon')
       writeFileSync(file, credential, { mode: 0o600 })
       const words = [name, '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
       words.push('--macaroon-file', file, '--log-level', log, ...more)
+      const entry = fresh ? installed(root, directory) : source
       return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry, ...words], env: {} }
     },
   }

@@ -5,6 +5,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import type { Command, CommanderError } from 'commander'
 import { UsageError } from '../errors.ts'
+import { guardOutput } from './output.ts'
 import { shown } from './printable.ts'
 
 /** One command: what people read of it, and what it takes. Completion and the manual page are made from both, and
@@ -111,6 +112,7 @@ async function explain(
   declared: Declarations,
   words: readonly string[],
 ): Promise<Typed | undefined> {
+  guardOutput()
   const { Command, CommanderError, Option } = await import('commander')
   const command = new Command(name)
   command.helpInformation = () => help

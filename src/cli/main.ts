@@ -1,18 +1,18 @@
 // The command line: finds the command, loads it and nothing else, and turns how it ended into an exit code.
 
-import { writeSync } from 'node:fs'
 import { Failure, UsageError } from '../errors.ts'
 import { COMMANDS, type Environment, HELP } from './commands.ts'
+import { guardOutput } from './output.ts'
 import { shown } from './printable.ts'
-import { version } from './version.ts'
 
 export async function main(argv: readonly string[], env: Environment): Promise<number> {
-  process.stdout.on('error', notWritten)
-  process.stderr.on('error', notWritten)
+  // Init writes to neither stream but what readArguments explains: its log has a descriptor. To make them takes 2 ms.
+  if (argv[0] !== 'init') guardOutput()
   try {
     return await dispatch(argv, env)
   } catch (caught) {
     if (!(caught instanceof UsageError || caught instanceof Failure)) throw caught
+    guardOutput()
     process.stderr.write(`dotfly: ${caught.message}\n`)
     return caught instanceof UsageError ? 2 : 1
   }
@@ -20,7 +20,10 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
 
 async function dispatch(argv: readonly string[], env: Environment): Promise<number> {
   const [first = '--help', ...rest] = argv
-  if (first === '--version' || first === '-V') return print(`${version()}\n`)
+  if (first === '--version' || first === '-V') {
+    const { version } = await import('./version.ts')
+    return print(`${version()}\n`)
+  }
   const help = first === 'help' || first === '--help' || first === '-h'
   const [name, words] = help ? [rest[0], ['--help']] : [first, rest]
   if (name === undefined || (help && (name === 'help' || name.startsWith('-')))) {
@@ -74,15 +77,4 @@ const SOURCES: ReadonlySet<string> = new Set(['DOTFLY_MACAROON_FILE', 'DOTFLY_MA
 function print(text: string): 0 {
   process.stdout.write(text)
   return 0
-}
-
-/** A reader that went away, as in `dotfly token | true`, is not our failure. A full disk is: whoever reads the file later
- * must not take a part for the whole. */
-function notWritten({ code }: NodeJS.ErrnoException): void {
-  if (code === 'EPIPE') return
-  try {
-    writeSync(2, `dotfly: the output cannot be written (${code ?? 'unknown'}): is the disk full?\n`)
-  } finally {
-    process.exit(1)
-  }
 }

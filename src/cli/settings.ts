@@ -100,7 +100,8 @@ function macaroonFd(word: string): number {
 function parseFlyd(word: string): string {
   if (word.startsWith('unix:')) {
     const path = word.slice('unix:'.length)
-    if (!path.startsWith('/') || /\p{Cc}/u.test(path)) throw new UsageError(`flyd ${shown(word)} is not unix:/path`)
+    if (!path.startsWith('/') || /[\x00-\x1f\x7f-\x9f]/.test(path))
+      throw new UsageError(`flyd ${shown(word)} is not unix:/path`)
     if (Buffer.byteLength(path) > 107)
       throw new UsageError(
         `flyd's socket path is ${Buffer.byteLength(path)} bytes long: 107 is the most a socket can have`,

@@ -50,7 +50,7 @@ export function socketWords(env: Environment): string[] {
 export function socketPath(word: string): string {
   if (word === '') throw new UsageError(`a socket needs a path: write --socket ${DEFAULT_SOCKET}`)
   // A control character could forge a log line, and a zero byte makes an abstract socket that no file mode guards.
-  if (/\p{Cc}/u.test(word)) throw new UsageError(`socket path ${shown(word)} has a control character`)
+  if (/[\x00-\x1f\x7f-\x9f]/.test(word)) throw new UsageError(`socket path ${shown(word)} has a control character`)
   const path = resolve(word)
   const bytes = Buffer.byteLength(path)
   if (bytes > 107)

@@ -44,6 +44,7 @@ export function start(entrypoint: Entrypoint): { pid: number } | { code: 126 | 1
   const terminal = releaseTerminal(user.uid)
   let worst = 'ENOENT'
   for (const file of candidates(name, env)) {
+    if (!isThere(file)) continue
     const started = spawn({
       file,
       argv: command,
@@ -63,6 +64,15 @@ export function start(entrypoint: Entrypoint): { pid: number } | { code: 126 | 1
   return worst === 'ENOENT'
     ? { code: 127, why: `${name} is not found, or the interpreter on its first line is not` }
     : { code: 126, why: `${name} cannot be run (${worst})` }
+}
+
+/** Not to start a process for nothing, which takes as long as to look 30 times. Whoever cannot look, lets the kernel. */
+function isThere(file: string): boolean {
+  try {
+    return statSync(file, { throwIfNoEntry: false }) !== undefined
+  } catch {
+    return true
+  }
 }
 
 function candidates(name: string, env: readonly string[]): string[] {

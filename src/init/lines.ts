@@ -1,8 +1,6 @@
 // What a supervised process says: lines on a pipe, each of which `judge` knows, or the process is not ours any more.
 
 import { readSync } from 'node:fs'
-import { Socket } from 'node:net'
-import { StringDecoder } from 'node:string_decoder'
 
 /** More than a pipe holds, unless its owner made it larger. */
 const PIPE_LIMIT = 1 << 20
@@ -17,6 +15,9 @@ export interface Lines {
 
 /** Reads lines from the pipe `fd`, which it owns, until its end. `stranger` is told of each that `judge` does not know. */
 export function readLines(fd: number, judge: (line: string) => boolean, stranger: () => void): Lines {
+  // Loaded when the first process runs, as in src/init/supervise.ts.
+  const { Socket } = process.getBuiltinModule('node:net')
+  const { StringDecoder } = process.getBuiltinModule('node:string_decoder')
   const output = new Socket({ fd, readable: true, writable: false })
   const decoder = new StringDecoder('utf8')
   let rest = ''

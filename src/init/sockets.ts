@@ -1,7 +1,6 @@
 // Where the guest dials. The sockets are bound here, once, and outlive every process that serves them.
 
 import { closeSync, lstatSync, realpathSync, statSync, unlinkSync } from 'node:fs'
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { makeDirectories } from '../os/directory.ts'
 import { errnoOf } from '../os/errno.ts'
@@ -73,7 +72,8 @@ async function clearStale(path: string, owner: number | undefined): Promise<void
   unlinkSync(path)
 }
 
-function answers(path: string): Promise<boolean> {
+async function answers(path: string): Promise<boolean> {
+  const { connect } = await import('node:net') // only where something is there already
   return new Promise((resolve, reject) => {
     const probe = connect({ path })
     probe.on('connect', () => {

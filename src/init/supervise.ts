@@ -3,7 +3,7 @@
 // for, and init waits for all.
 
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { signalName, send } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Command } from '../os/spawn.ts'
@@ -44,7 +44,8 @@ export interface Supervised {
   stop(): Promise<void>
 }
 
-/** Starts it and keeps it running until it is stopped. */
+/** Starts it in the next turn of the event loop, so that this one is for what is more urgent, and keeps it running until
+ * it is stopped. */
 export function supervise(work: Work): Supervised {
   const { children, files = [] } = work
   let pid = -1
@@ -69,6 +70,8 @@ export function supervise(work: Work): Supervised {
       return
     }
     pid = started.pid
+    // Only now: its streams take Node as long to load as the entrypoint, which may be waiting for this turn to end, to run.
+    const { Socket } = process.getBuiltinModule('node:net')
     const stdin = new Socket({ fd: told.write, readable: false, writable: true })
     stdin.on('error', () => stdin.destroy()) // it has ended, which is heard elsewhere
     input = stdin
@@ -116,6 +119,7 @@ export function supervise(work: Work): Supervised {
   async function stop(): Promise<void> {
     if (stopping) return ended
     stopping = true
+    clearImmediate(first)
     clearTimeout(waiting)
     if (pid > 0) kill(SIGTERM)
     else end()
@@ -124,7 +128,7 @@ export function supervise(work: Work): Supervised {
     clearTimeout(last)
   }
 
-  start()
+  const first = setImmediate(startAgain)
   return {
     get pid() {
       return pid

@@ -1,7 +1,7 @@
 // Root's single powers. What is dropped from the bounding set here no child can ever have again, root or not.
 
-import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const NUMBER = {
   chown: 0,
@@ -25,7 +25,7 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4n
 
 const VERSION_3 = 0x2008_0522 // of capget(2): sets of 64 bits, in two halves
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
   capget: { arguments: ['buffer', 'buffer'], return: 'i32' },
   capset: { arguments: ['buffer', 'buffer'], return: 'i32' },

@@ -1,10 +1,10 @@
 // Owner, mode and durability of a file that is open. Node has them too, but not under its permission model, which judges
 // by paths and so refuses everything by descriptor; in the single executable all of us run under it.
 
-import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   fchown: { arguments: ['i32', 'u32', 'u32'], return: 'i32' },
   fchmod: { arguments: ['i32', 'u32'], return: 'i32' },
   fsync: { arguments: ['i32'], return: 'i32' },

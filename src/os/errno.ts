@@ -3,6 +3,7 @@
 import ffi from 'node:ffi'
 import { getSystemErrorName } from 'node:util'
 
+// At once: to bind it, as src/os/libc.ts does, after a call that failed would lose what the call said.
 const { functions: libc } = ffi.dlopen(null, { __errno_location: { arguments: [], return: 'pointer' } })
 
 /** errno of the libc call just made on this thread. */

@@ -1,8 +1,8 @@
 // Sockets that the service manager opened for us, sd_listen_fds(3): descriptors from 3 on, as many as LISTEN_FDS says,
 // meant for the process that LISTEN_PID names and no child of it.
 
-import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const FIRST = 3
 const F_SETFD = 2
@@ -14,7 +14,7 @@ const SOCK_STREAM = 1
 const AF_UNIX = 1
 const ADDRESS_SIZE = 110 // sizeof(struct sockaddr_un)
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   getsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'buffer'], return: 'i32' },
   getsockname: { arguments: ['i32', 'buffer', 'buffer'], return: 'i32' },

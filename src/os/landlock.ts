@@ -1,9 +1,9 @@
 // Landlock, landlock(7): a thread gives up all files but those below a few directories, for good, with all that it
 // starts. It needs no privilege but to have refused new rights, see src/os/confine.ts.
 
-import ffi from 'node:ffi'
 import { closeSync, constants, openSync } from 'node:fs'
 import { errnoName, errno, failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 // The same numbers on every architecture.
 const CREATE_RULESET = 444n
@@ -26,13 +26,13 @@ const FILES = [0n, 13n, 14n, 15n, 15n, 16n].map((bits) => (1n << bits) - 1n)
 const TCP = 0b11n // bind, connect
 const BEYOND = 0b11n // abstract Unix sockets and signals of others
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   syscall: { arguments: ['i64', 'buffer', 'i64', 'i64'], return: 'i64' },
 })
-const { functions: rule } = ffi.dlopen(null, {
+const rule = bind({
   syscall: { arguments: ['i64', 'i64', 'i64', 'buffer', 'i64'], return: 'i64' },
 })
-const { functions: plain } = ffi.dlopen(null, {
+const plain = bind({
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
 })
 

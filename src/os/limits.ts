@@ -1,7 +1,7 @@
 // Resource limits of this process, which its children inherit.
 
-import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const RESOURCE = { core: 4, nofile: 7, memlock: 8 } as const
 export type Resource = keyof typeof RESOURCE
@@ -10,7 +10,7 @@ export interface Limit {
   hard: bigint
 }
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   getrlimit: { arguments: ['i32', 'buffer'], return: 'i32' },
   setrlimit: { arguments: ['i32', 'buffer'], return: 'i32' },
 })

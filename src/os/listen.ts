@@ -1,8 +1,8 @@
 // A listening Unix socket as a bare descriptor, that nobody accepts on yet: it outlives the process that serves it,
 // so that a restart refuses no connection.
 
-import ffi from 'node:ffi'
 import { chownSync, closeSync } from 'node:fs'
+import { bind } from './libc.ts'
 
 const AF_UNIX = 1
 const SOCK_STREAM_CLOEXEC = 0x80001
@@ -10,7 +10,7 @@ const BACKLOG = 4096
 /** Bytes in a socket path, without the NUL: sun_path is 108 bytes. */
 export const PATH_LIMIT = 107
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   bind: { arguments: ['i32', 'buffer', 'u32'], return: 'i32' },
   listen: { arguments: ['i32', 'i32'], return: 'i32' },

@@ -1,9 +1,9 @@
 // What an empty root needs before programs feel at home in it.
 
-import ffi from 'node:ffi'
 import { symlinkSync } from 'node:fs'
 import { makeDirectories } from './directory.ts'
 import { errno, errnoName, errnoOf, failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const MS_NOSUID = 2n
 const MS_NODEV = 4n
@@ -14,7 +14,7 @@ const SIOCSIFFLAGS = 0x8914n
 const IFF_UP = 1
 const AF_INET_DATAGRAM = [2, 2] as const
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   mount: { arguments: ['string', 'string', 'string', 'u64', 'string'], return: 'i32' },
   sethostname: { arguments: ['string', 'u64'], return: 'i32' },
   socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },

@@ -1,15 +1,15 @@
 // Words to the service manager, sd_notify(3): a datagram each, to the socket that NOTIFY_SOCKET names. The kernel adds
 // who we are, and the manager takes none from anybody else.
 
-import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const AF_UNIX = 1
 const SOCK_DGRAM_CLOEXEC = 0x80002
 const MSG_NOSIGNAL = 0x4000
 const PATH_LIMIT = 108 // sun_path; neither form needs a NUL at its end
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   sendto: { arguments: ['i32', 'buffer', 'u64', 'i32', 'buffer', 'u32'], return: 'i64' },
 })

@@ -1,12 +1,12 @@
 // Everything that runs below an init, as /proc shows it.
 
-import ffi from 'node:ffi'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { bind } from './libc.ts'
 
 const PR_SET_CHILD_SUBREAPER = 36
 const KTHREADD = 2
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
 })
 

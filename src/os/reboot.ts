@@ -1,13 +1,13 @@
 // The end of a Machine.
 
-import ffi from 'node:ffi'
 import { readlinkSync } from 'node:fs'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const RB_AUTOBOOT = 0x01234567
 const RB_POWER_OFF = 0x4321fedc
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   sync: { arguments: [], return: 'void' },
   reboot: { arguments: ['i32'], return: 'i32' },
 })

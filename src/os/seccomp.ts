@@ -2,6 +2,7 @@
 
 import ffi from 'node:ffi'
 import { failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const PR_SET_SECCOMP = 22
 const SECCOMP_MODE_FILTER = 2n
@@ -32,7 +33,7 @@ const TRACING: Record<string, readonly (readonly [arch: number, perf: number, bp
   ],
 }
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   prctl: { arguments: ['i32', 'u64', 'buffer', 'u64', 'u64'], return: 'i32' },
 })
 

@@ -68,6 +68,10 @@ export function unblock(signal: number): void {
 
 /** Calls `hear` for each of these signals from now on. Like SIGCHLD's, such a watcher keeps no process alive. */
 export function listen(signals: readonly number[], hear: (signal: number) => void): void {
+  // One for all: whoever is told by native code is told once more by the event loop, for it must not throw.
+  const callback = lib.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, signal) => {
+    setImmediate(hear, signal)
+  })
   for (const signal of signals) {
     const name = NAMES.get(signal)
     if (name !== undefined) {
@@ -78,10 +82,6 @@ export function listen(signals: readonly number[], hear: (signal: number) => voi
     // For good: a handle of the event loop must never move or be collected, so no collector knows of it.
     const at = libc.malloc(libc.uv_handle_size(UV_SIGNAL))
     if (at === 0n) throw new Error(`no memory to watch signal ${signal}`)
-    const callback = lib.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, number) => {
-      // A callback from native code must not throw.
-      setImmediate(hear, number)
-    })
     if (libc.uv_signal_init(ffi.getCurrentEventLoop(), at) !== 0) throw new Error(`cannot watch signal ${signal}`)
     if (libc.uv_signal_start(at, callback, signal) !== 0) throw new Error(`cannot watch signal ${signal}`)
     libc.uv_unref(at)

@@ -6,6 +6,7 @@ import { closeSync } from 'node:fs'
 import { errno, errnoName, failed } from './errno.ts'
 import { getLimit, setLimit } from './limits.ts'
 import type { Limit, Resource } from './limits.ts'
+import { bind } from './libc.ts'
 
 export interface Rights {
   uid: number
@@ -42,7 +43,7 @@ const F_DUPFD_CLOEXEC = 1030
 const PR_GET_DUMPABLE = 3
 const PR_SET_DUMPABLE = 4
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   posix_spawn: { arguments: ['buffer', 'string', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawnattr_init: { arguments: ['buffer'], return: 'i32' },
   posix_spawnattr_setflags: { arguments: ['buffer', 'i16'], return: 'i32' },
@@ -63,7 +64,7 @@ const { functions: libc } = ffi.dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
   getgroups: { arguments: ['i32', 'buffer'], return: 'i32' },
 })
-const { functions: raw } = ffi.dlopen(null, {
+const raw = bind({
   syscall: { arguments: ['i64', 'i64', 'buffer'], return: 'i64' },
 })
 

@@ -1,8 +1,8 @@
 // Children end here: wait4(2), which tells of every child, adopted ones too, and of real-time signals and core dumps.
 // child_process can do none of that, and both together would steal each other's statuses.
 
-import ffi from 'node:ffi'
 import { errno, failed } from './errno.ts'
+import { bind } from './libc.ts'
 
 const WNOHANG = 1
 const ECHILD = 10
@@ -10,7 +10,7 @@ const EINTR = 4
 /** SIGCHLD is not queued and libuv's pipe can fill up: look once in a while whatever was heard. */
 const TICK = 1000
 
-const { functions: libc } = ffi.dlopen(null, {
+const libc = bind({
   wait4: { arguments: ['i32', 'buffer', 'i32', 'pointer'], return: 'i32' },
 })
 const status = Buffer.allocUnsafeSlow(4)

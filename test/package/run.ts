@@ -43,7 +43,7 @@ try {
   const { filename = '', files = [], size = 0 } = packed ?? {}
   const strangers = files
     .map(({ path }) => path)
-    .filter((path) => !/^(?:dist\/|systemd\/|bin\/dotfly\.js$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
+    .filter((path) => !/^(?:dist\/|systemd\/|bin\/dotfly\.cjs$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
   check(files.length > 0 && strangers.length === 0, `${files.length} files and no stranger ${strangers.join(' ')}`)
 
   const { messages, pkg } = await publint({ pkgDir: ROOT, strict: true })
@@ -128,7 +128,7 @@ async function demo(env: NodeJS.ProcessEnv): Promise<void> {
  * next signal was a crash: here collections are as frequent as signals. */
 function collected(): void {
   writeFileSync(join(directory, 'macaroon'), `FlyV1 ${randomBytes(300).toString('base64')}`)
-  const file = join(directory, 'node_modules/dotfly/bin/dotfly.js')
+  const file = join(directory, 'node_modules/dotfly/bin/dotfly.cjs')
   const words = ['init', '--socket', join(directory, 'api'), '--macaroon-file', join(directory, 'macaroon')]
   words.push('--on-exit', 'exit', '--no-harden', 'all', '--', 'sh', '-c')
   words.push('trap "" USR2; for i in $(seq 1500); do (kill -USR2 $PPID) & done; wait; exit 7')
@@ -139,7 +139,7 @@ function collected(): void {
 /** A Node that is too old is told so in one line, before it stumbles over node:ffi. */
 function old(): void {
   const elder = 'data:text/javascript,Object.defineProperty(process.versions,"node",{value:"20.20.2"})'
-  const file = join(directory, 'node_modules/dotfly/bin/dotfly.js')
+  const file = join(directory, 'node_modules/dotfly/bin/dotfly.cjs')
   const { status, stderr } = spawnSync(process.execPath, ['--import', elder, file, 'demo'], { encoding: 'utf8' })
   check(
     status === 1 && /^dotfly: Node\.js 20\.20\.2 is too old, 26\.5\.1 or later is needed: .+\n$/.test(stderr),
