@@ -86,8 +86,9 @@ const lines = [...read('README.md').matchAll(/^```sh\n([^]*?)^```$/gm)]
 const KINDS: [pattern: RegExp, how: 'run' | 'doctor' | 'ci' | RegExp][] = [
   [/^curl /, 'run'],
   [/^(?:npx )?dotfly (?:token|strip|init) /, 'run'],
+  [/^npx dotfly mock /, /^ready: /m],
   [/^dotfly doctor/, 'doctor'],
-  [/^dotfly proxy /, /\[fly api proxy\] listening at/],
+  [/^(?:npx )?dotfly proxy /, /\[fly api proxy\] listening at/],
   [/^dotfly keep /, /is fresh for/],
   [/^(?:npm |\.ci\/run$|npx dotfly canary$)/, 'ci'],
 ]
@@ -144,6 +145,8 @@ test('every line of a shell that README has does what it is there for', async (t
     const here = line
       .replaceAll(/\/tmp\/dotfly-\w+\/api|\/\.fly\/api/g, api)
       .replaceAll('/run/macaroon', macaroon_file)
+      // The mock that runs; the line that starts one has a directory of its own.
+      .replaceAll('/tmp/fly', join(dir, line.includes(' mock ') ? 'mine' : 'fly'))
       .replaceAll('/run/app', join(dir, 'app'))
       .replaceAll('uid=1000', `uid=${uid}`)
       .replaceAll('--user app ', '')
@@ -179,4 +182,9 @@ test('every line of a shell that README has does what it is there for', async (t
     child.stderr.on('data', hear)
     return new Promise((done) => child.on('close', (code) => done({ code, said })))
   }
+})
+
+test('the package that README installs is the one that npm pack makes', async (t) => {
+  const { version }: { version: string } = JSON.parse(read('package.json'))
+  t.match(read('README.md'), `npm install --global ./dotfly-${version}.tgz`)
 })
