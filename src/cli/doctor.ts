@@ -115,7 +115,7 @@ function policyIn(path: string): { name: string; text: string } {
 /** How the Machine is defended, as far as this user can see; nothing where no proxy runs that could be looked at. */
 async function hardening(socket: string): Promise<{ hardeningHere: NonNullable<Examination['hardening']> }> {
   const { proxyBehind } = await import('../doctor/proxy.ts')
-  const proxy = await proxyBehind(socket)
+  const proxy = proxyBehind(socket)
   if (proxy === undefined) return { hardeningHere: () => [] }
   const { hardeningOf } = await import('../init/harden.ts')
   return { hardeningHere: () => hardeningOf(proxy.parent, proxy.pid) }

@@ -1,7 +1,7 @@
 // Which process serves a socket: a Machine may have several proxies, and what one gives up says nothing of another.
 
-import { readdirSync, readFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { closeSync, readdirSync, readFileSync } from 'node:fs'
+import { addressOf, dial } from '../os/dial.ts'
 import { callerOf } from '../os/peer.ts'
 
 export interface ProxyProcess {
@@ -10,26 +10,24 @@ export interface ProxyProcess {
   readonly parent: number
 }
 
-/** The trusted process behind `socket`. Where that cannot be seen, the first there
- * is; undefined where none can be looked at. */
-export async function proxyBehind(socket: string): Promise<ProxyProcess | undefined> {
-  const [listener, proxies] = [await listenerOf(socket), proxiesHere()]
+/** The trusted process behind `socket`. Where that cannot be seen, the first there is; undefined where none can be
+ * looked at. */
+export function proxyBehind(socket: string): ProxyProcess | undefined {
+  const [listener, proxies] = [listenerOf(socket), proxiesHere()]
   return proxies.find(({ pid, parent }) => pid === listener || parent === listener) ?? proxies[0]
 }
 
 /** Who called listen(2) last, as the kernel names the peer of one who connects: the process itself, or until it has
  * come up its launcher. */
-function listenerOf(path: string): Promise<number | undefined> {
-  return new Promise((found) => {
-    const socket = connect({ path })
-    socket.setTimeout(1000, () => socket.destroy())
-    socket.on('connect', () => {
-      found(callerOf(socket).pid)
-      socket.destroy()
-    })
-    socket.on('error', () => socket.destroy()) // whether it answers is another question
-    socket.on('close', () => found(undefined))
-  })
+function listenerOf(path: string): number | undefined {
+  const address = addressOf({ path })
+  const fd = address === undefined ? -1 : dial(address)
+  if (fd < 0) return undefined
+  try {
+    return callerOf(fd).pid
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** As they are started from source, compiled, and in the single executable: see src/os/self.ts. */

@@ -1,7 +1,6 @@
 // Who called connect(2) on a Unix socket: SO_PEERCRED, right across user and PID namespaces.
 
 import ffi from 'node:ffi'
-import type { Socket } from 'node:net'
 
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
@@ -22,10 +21,7 @@ export interface Caller {
 }
 
 /** The connecting process as it was at connect(2); the pid may be gone by now, so decide nothing by it. */
-export function callerOf(socket: Socket): Caller {
-  // Node has no public name for a socket's descriptor.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1
+export function callerOf(fd: number): Caller {
   length[0] = credentials.byteLength
   const failed = libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentialsAt, lengthAt) !== 0
   const [pid = -1, uid = -1, gid = -1] = failed ? [] : credentials

@@ -19,12 +19,12 @@ test('of several proxies, the one behind the socket that was asked about', async
   for (const { child } of launchers) await until(child, /listening at/)
   const pids = new Set<number>()
   for (const { socket, child } of launchers) {
-    const found = await proxyBehind(socket)
+    const found = proxyBehind(socket)
     t.equal(found?.parent, child.pid, socket)
     pids.add(found?.pid ?? 0)
   }
   t.equal(pids.size, launchers.length, 'each has a process of its own')
-  t.ok((await proxyBehind(join(dir, 'nobody'))) !== undefined, 'where the socket says nothing, the first there is')
+  t.ok(proxyBehind(join(dir, 'nobody')) !== undefined, 'where the socket says nothing, the first there is')
   for (const { child } of launchers) {
     const done = ended(child)
     child.kill('SIGTERM')

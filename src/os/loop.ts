@@ -1,0 +1,104 @@
+// Which descriptors are ready, epoll(7), told to whoever watches them. Node keeps its own event loop, for timers, signals
+// and TLS, and watches this one set for us; while bytes keep coming they are served without going back there.
+// What a stream of Node costs for each read and write is more than all else that a proxy does for a request.
+
+import ffi from 'node:ffi'
+import { failed } from './errno.ts'
+
+const EPOLL_CLOEXEC = 0x80000
+const ADD = 1
+const DEL = 2
+const MOD = 3
+/** Bytes, or the end of them, can be read. */
+export const IN = 1
+/** Bytes can be written, or connect(2) has come to an end. */
+export const OUT = 4
+
+const UV_POLL = 8
+const UV_READABLE = 1
+const EVENTS = 256 // told at once
+const STAY = 20 // ms after which Node's timers have their turn, however much there is to do here
+const PATIENCE = 20 // ms in which the next bytes of a busy guest come; a shorter wait costs more, for it sets the clock
+
+const { functions: libc, lib } = ffi.dlopen(null, {
+  epoll_create1: { arguments: ['i32'], return: 'i32' },
+  epoll_ctl: { arguments: ['i32', 'i32', 'i32', 'buffer'], return: 'i32' },
+  epoll_wait: { arguments: ['i32', 'pointer', 'i32', 'i32'], return: 'i32' },
+  calloc: { arguments: ['u64', 'u64'], return: 'pointer' },
+  uv_handle_size: { arguments: ['i32'], return: 'u64' },
+  uv_poll_init: { arguments: ['pointer', 'pointer', 'i32'], return: 'i32' },
+  uv_poll_stop: { arguments: ['pointer'], return: 'i32' },
+  uv_poll_start: { arguments: ['pointer', 'i32', 'pointer'], return: 'i32' },
+})
+
+/** Whoever watches a descriptor. It may be called once more than there was something to do. */
+export interface Watcher {
+  ready(events: number): void
+}
+
+/** One of these a process: its handle belongs to Node's loop for good. */
+export class Loop {
+  /** False while Node's own streams carry something that an answer waits for: then they have a turn after each of ours. */
+  stays = true
+  readonly #poll = libc.epoll_create1(EPOLL_CLOEXEC)
+  readonly #handle = libc.calloc(1n, libc.uv_handle_size(UV_POLL)) // for good: Node's loop points into it
+  readonly #watchers: (Watcher | undefined)[] = [] // by descriptor
+  // struct epoll_event: a word of events, eight bytes that are ours; packed on x86-64 alone.
+  readonly #words = process.arch === 'x64' ? 3 : 4
+  readonly #found = new Int32Array(EVENTS * this.#words)
+  readonly #foundAt = ffi.getRawPointer(this.#found)
+  readonly #one = new Int32Array(this.#words)
+  #now = 0 // 0: not in a turn
+  #late: (() => void)[] = []
+
+  constructor() {
+    // A callback from native code must not throw, and what it starts would run outside of Node's books.
+    const look = (): void => void setImmediate(() => this.#turn())
+    const callback = lib.registerCallback({ arguments: ['pointer', 'i32', 'i32'], return: 'void' }, look)
+    if (this.#poll < 0) throw failed('make an epoll set')
+    if (libc.uv_poll_init(ffi.getCurrentEventLoop(), this.#handle, this.#poll) !== 0)
+      throw new Error('cannot watch an epoll set')
+    if (libc.uv_poll_start(this.#handle, UV_READABLE, callback) !== 0) throw new Error('cannot watch an epoll set')
+  }
+
+  /** Nothing is told any more, and nothing of this keeps the process alive. Without it only process.exit ends it. */
+  close(): void {
+    libc.uv_poll_stop(this.#handle)
+  }
+
+  /** performance.now(), as it was when the events at hand were told. */
+  get now(): number {
+    return this.#now === 0 ? performance.now() : this.#now
+  }
+
+  /** Calls `run` soon, when nobody is in the middle of something. */
+  later(run: () => void): void {
+    if (this.#now === 0) setImmediate(run)
+    else this.#late.push(run)
+  }
+
+  /** Tells `watcher` of `events` (IN, OUT) at `fd` for as long as they last; `before` is what it was told of until now.
+   * With none, nothing is told, not even that the other side is gone. False where the kernel refuses. */
+  watch(fd: number, before: number, events: number, watcher: Watcher): boolean {
+    if (before === events) return true
+    this.#watchers[fd] = events === 0 ? undefined : watcher
+    this.#one[0] = events
+    this.#one[this.#words - 2] = fd
+    return libc.epoll_ctl(this.#poll, events === 0 ? DEL : before === 0 ? ADD : MOD, fd, this.#one) === 0
+  }
+
+  #turn(): void {
+    const found = this.#found
+    const until = performance.now() + STAY
+    for (let wait = 0; ; wait = PATIENCE) {
+      const count = libc.epoll_wait(this.#poll, this.#foundAt, EVENTS, wait)
+      this.#now = performance.now()
+      // A descriptor that was closed in this round may be another's by now: that one finds nothing to do.
+      for (let i = 0, at = 0; i < count; i++, at += this.#words)
+        this.#watchers[found[at + this.#words - 2] ?? -1]?.ready(found[at] ?? 0)
+      for (let run = this.#late.shift(); run !== undefined; run = this.#late.shift()) run()
+      if (count <= 0 || !this.stays || this.#now > until) break
+    }
+    this.#now = 0
+  }
+}

@@ -1,0 +1,199 @@
+// Bytes over a connected socket or a pipe, without a queue of their own where the kernel takes them at once. All streams
+// read into one buffer and write from another, so that whoever makes these decides where the bytes lie.
+
+import ffi from 'node:ffi'
+import { closeSync } from 'node:fs'
+import { errno } from './errno.ts'
+import { IN, OUT } from './loop.ts'
+import type { Loop, Watcher } from './loop.ts'
+
+const EINTR = 4
+const EAGAIN = 11
+const SHUT_WR = 1
+
+const { functions: libc } = ffi.dlopen(null, {
+  read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+  write: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+  shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
+})
+
+/** What happens to a stream, told to whoever uses it. */
+export interface Hearer {
+  /** Valid, and the hearer's to change, until it returns. */
+  data(bytes: Buffer): void
+  /** The other side sends no more. */
+  ended(): void
+  /** All that was written is with the kernel, after a time in which it was not. */
+  drained(): void
+  /** Once, and last; never from within a call to the stream. */
+  closed(): void
+}
+
+/** Where streams read to and write from. Both must stay where they are: memory that is mapped, or too large to move. */
+export class Buffers {
+  readonly read: Buffer
+  readonly write: Buffer
+  readonly readAt: bigint
+  readonly writeAt: bigint
+
+  constructor(read: Buffer, write: Buffer) {
+    this.read = read
+    this.write = write
+    this.readAt = ffi.getRawPointer(read)
+    this.writeAt = ffi.getRawPointer(write)
+  }
+}
+
+/** One descriptor, non-blocking, ours from now on; below 0 it is closed from the start. Half-closed in either direction it still works in the other. */
+export class Stream implements Watcher {
+  readonly #loop: Loop
+  readonly #buffers: Buffers
+  readonly #hearer: Hearer
+  #fd: number
+  #watched = 0
+  #paused = false
+  #ended = false // the other side
+  #ending = false // this side: when #queue is empty
+  #queue: Buffer[] = [] // what the kernel has not taken
+  #pending = 0
+  #view: Buffer // as long as what was read last: clients repeat themselves
+
+  constructor(fd: number, loop: Loop, buffers: Buffers, hearer: Hearer) {
+    this.#fd = fd
+    this.#loop = loop
+    this.#buffers = buffers
+    this.#hearer = hearer
+    this.#view = buffers.read
+    if (fd < 0) loop.later(() => hearer.closed())
+    else this.#watch()
+  }
+
+  /** Bytes written that the kernel has not taken. */
+  get pending(): number {
+    return this.#pending
+  }
+
+  /** Writes `parts` in order, in one call where they fit; true when the kernel has taken all of them. What it does not
+   * take is copied; unless it is `kept`: then whoever wrote it never changes it, and it is only pointed to. */
+  write(parts: readonly Buffer[], kept = false): boolean {
+    if (this.#fd < 0 || this.#ending) return false
+    let next = 0
+    while (next < parts.length && this.#pending === 0) {
+      const from = next
+      const { write } = this.#buffers
+      let at = this.#buffers.writeAt
+      let length = 0
+      for (let part = parts[next]; part !== undefined && length + part.length <= write.length; part = parts[++next]) {
+        write.set(part, length)
+        length += part.length
+      }
+      const large = parts[next]
+      if (length === 0 && large !== undefined) {
+        at = ffi.getRawPointer(large)
+        length = large.length
+        next++
+      }
+      const taken = length === 0 ? 0 : libc.write(this.#fd, at, length)
+      if (taken < 0 && !this.#isLater()) return false
+      if (taken < length) this.#keep(parts.slice(from, next), Math.max(0, taken), kept)
+    }
+    if (next < parts.length) this.#keep(parts.slice(next), 0, kept)
+    return this.#pending === 0
+  }
+
+  /** Reads no more until `resume`. What the other side has sent already stays with the kernel. */
+  pause(): void {
+    this.#paused = true
+    this.#watch()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#watch()
+  }
+
+  /** Sends the end of the stream behind what was written. Closed when the other side has ended too. */
+  end(): void {
+    this.#ending = true
+    if (this.#pending === 0) this.#shut()
+  }
+
+  /** Closes now, with what is unsent and unread. */
+  destroy(): void {
+    if (this.#fd < 0) return
+    if (this.#watched !== 0) this.#loop.watch(this.#fd, this.#watched, 0, this)
+    closeSync(this.#fd)
+    this.#fd = -1
+    this.#queue = []
+    this.#pending = 0
+    this.#loop.later(() => this.#hearer.closed())
+  }
+
+  ready(events: number): void {
+    if (this.#pending > 0) this.#flush()
+    // An error or a hang-up is read like bytes: read(2) says which it is.
+    if (events !== OUT && this.#fd >= 0 && !this.#paused && !this.#ended) this.#read()
+  }
+
+  #read(): void {
+    const count = libc.read(this.#fd, this.#buffers.readAt, this.#buffers.read.length)
+    if (count > 0) {
+      if (this.#view.length !== count) this.#view = this.#buffers.read.subarray(0, count)
+      this.#hearer.data(this.#view)
+    } else if (count === 0) {
+      this.#ended = true
+      this.#watch()
+      this.#hearer.ended()
+      if (this.#ending && this.#pending === 0) this.destroy()
+    } else this.#isLater()
+  }
+
+  #flush(): void {
+    for (let part = this.#queue[0]; part !== undefined; part = this.#queue[0]) {
+      const taken = libc.write(this.#fd, ffi.getRawPointer(part), part.length)
+      if (taken < 0) {
+        this.#isLater()
+        return
+      }
+      this.#pending -= taken
+      if (taken < part.length) this.#queue[0] = part.subarray(taken)
+      else this.#queue.shift()
+    }
+    this.#watch()
+    if (this.#ending) this.#shut()
+    this.#hearer.drained()
+  }
+
+  #keep(parts: readonly Buffer[], taken: number, kept: boolean): void {
+    let skip = taken
+    for (const part of parts) {
+      const rest = part.subarray(skip)
+      skip = Math.max(0, skip - part.length)
+      if (rest.length === 0) continue
+      this.#queue.push(kept ? rest : Buffer.from(rest))
+      this.#pending += rest.length
+    }
+    this.#watch()
+  }
+
+  /** True when the call that failed may be tried again; else the stream is at its end. */
+  #isLater(): boolean {
+    const why = errno()
+    if (why === EAGAIN || why === EINTR) return true
+    this.destroy()
+    return false
+  }
+
+  #shut(): void {
+    if (this.#ended) this.destroy()
+    else if (this.#fd >= 0 && libc.shutdown(this.#fd, SHUT_WR) !== 0) this.destroy()
+  }
+
+  #watch(): void {
+    if (this.#fd < 0) return
+    const events = (this.#paused || this.#ended ? 0 : IN) | (this.#pending > 0 ? OUT : 0)
+    const before = this.#watched
+    this.#watched = events
+    if (!this.#loop.watch(this.#fd, before, events, this)) this.destroy()
+  }
+}
