@@ -15,7 +15,8 @@ import type { Asker, Connection } from './upstream.ts'
 
 /** The guest's side of an exchange. */
 export interface Listener {
-  write(bytes: Buffer): void
+  /** The parts are free to be used again when this returns. */
+  write(parts: readonly Buffer[]): void
   /** Bytes that the kernel has not taken yet. */
   readonly pending: number
   /** No further request will be read on this connection. */
@@ -36,9 +37,8 @@ const REASON = new Map(
 )
 
 const TOKEN_LIMIT = 64 * 1024 // a JWT is about 1 KiB
-const JOIN_LIMIT = 16 * 1024 // up to here one copy and one write beat a gathering write
-const TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\n?$/
-export const HIGH_WATER = 1024 * 1024 // unsent bytes at which a slow guest stops us reading from flyd
+const IN_TOKEN = Uint8Array.from({ length: 256 }, (_, c) => (/[A-Za-z0-9_-]/.test(String.fromCharCode(c)) ? 1 : 0))
+const WHOLE_LIMIT = 1024 * 1024 // what HTTP/1.0 gets in one piece or not at all
 
 /** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. */
 export function refusal(code: Code, close: boolean): Buffer {
@@ -58,7 +58,9 @@ export function blankReport(socket: number, caller: { pid: number; uid: number; 
     kind: 'exchange',
     time: Date.now(),
     socket,
-    ...caller,
+    pid: caller.pid, // no spread: this is made for each request
+    uid: caller.uid,
+    gid: caller.gid,
     method: '',
     route: '',
     status: 0,
@@ -71,9 +73,9 @@ export function blankReport(socket: number, caller: { pid: number; uid: number; 
 export class Exchange implements Asker {
   connection: Connection | undefined
   readonly report: Report
+  readonly ask: Ask
   readonly #guest: Listener
   readonly #request: Request
-  readonly #ask: Ask
   readonly #needles: Needles
   #strip: Strip | undefined // for a body that comes in pieces
   #head: AnswerHead | undefined
@@ -86,13 +88,9 @@ export class Exchange implements Asker {
   constructor(guest: Listener, request: Request, ask: Ask, needles: Needles, report: Report) {
     this.#guest = guest
     this.#request = request
-    this.#ask = ask
+    this.ask = ask
     this.#needles = needles
     this.report = report
-  }
-
-  get keeps(): boolean {
-    return this.#guest.pending > 0
   }
 
   head(head: AnswerHead): void {
@@ -120,7 +118,7 @@ export class Exchange implements Asker {
       return 'read on'
     }
     this.#send(head)
-    return this.#guest.pending > HIGH_WATER ? 'wait' : 'read on'
+    return this.#guest.pending > 0 ? 'wait' : 'read on' // what a slow guest has not taken stays with flyd
   }
 
   done(): void {
@@ -134,7 +132,7 @@ export class Exchange implements Asker {
     // Once our head is out the only honest thing is to break off, so that a cut answer cannot pass for a whole one.
     if (!this.#begun) {
       this.report.status = STATUS[code]
-      this.#guest.write(refusal(code, this.#closes))
+      this.#guest.write([refusal(code, this.#closes)])
     }
     this.#guest.over(this.#begun || this.#closes)
   }
@@ -152,11 +150,11 @@ export class Exchange implements Asker {
   /** A token goes out whole or not at all; and so does what has no length for HTTP/1.0, which has no chunks: there a cut
    * answer would pass for a whole one. */
   get #isHeld(): boolean {
-    return this.#ask.mints || (this.#request.http10 && this.#head?.length === undefined)
+    return this.ask.mints || (this.#request.http10 && this.#head?.length === undefined)
   }
 
   #sendWhole(head: AnswerHead): void {
-    if (this.#size > (this.#ask.mints ? TOKEN_LIMIT : HIGH_WATER)) {
+    if (this.#size > (this.ask.mints ? TOKEN_LIMIT : WHOLE_LIMIT)) {
       this.#refuse('FLYD_TOO_LARGE')
       return
     }
@@ -165,11 +163,11 @@ export class Exchange implements Asker {
     const whole = this.#ended && first?.length === this.#size ? first : Buffer.concat(this.#parts, this.#size)
     this.#parts = [whole]
     if (!this.#ended) return
-    const token = this.#ask.mints && TOKEN.test(whole.toString('latin1'))
+    const token = this.ask.mints && isToken(whole)
     const hits = stripWhole(this.#needles, whole, token)
     this.report.hits += hits
     // A token with blanks in it is none.
-    if (this.#ask.mints && head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')
+    if (this.ask.mints && head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')
     else this.#send(head)
   }
 
@@ -188,11 +186,7 @@ export class Exchange implements Asker {
     if (!this.#begun) out.unshift(this.#begin(head, size))
     else if (this.#chunked && size > 0) out.unshift(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
     if (this.#chunked && (size > 0 || this.#ended)) out.push(size > 0 ? (this.#ended ? CRLF_LAST : CRLF) : LAST)
-    const total = out.reduce((sum, part) => sum + part.length, 0)
-    if (total === 0) return
-    if (total <= JOIN_LIMIT)
-      this.#guest.write(out.length === 1 && out[0] !== undefined && size === 0 ? out[0] : Buffer.concat(out, total))
-    else for (const part of out) this.#guest.write(part)
+    if (out.length > 0) this.#guest.write(out)
   }
 
   #begin(head: AnswerHead, size: number): Buffer {
@@ -202,19 +196,44 @@ export class Exchange implements Asker {
     this.#chunked = length === undefined
     const framing = this.#chunked ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`
     const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
+    this.report.status = head.status
+    this.#begun = true
+    const { told } = head
+    if (told?.framing === framing && !this.#chunked && !this.#closes) return told.bytes
     const status = statusLine(head.status)
     const said = toGuest(head.fields)
     const bytes = Buffer.from(
       `${status}${said}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,
       'latin1',
     )
-    this.report.hits += stripWhole(this.#needles, bytes.subarray(status.length, status.length + said.length))
-    this.report.status = head.status
-    this.#begun = true
+    const hits = stripWhole(this.#needles, bytes.subarray(status.length, status.length + said.length))
+    this.report.hits += hits
+    if (hits === 0 && !this.#chunked && !this.#closes) head.told = { framing, bytes }
     return bytes
   }
 }
 
+/** `a.b.c`, each part base64url and not empty, and at most one line end behind: the shape of a JWT. */
+function isToken(bytes: Uint8Array): boolean {
+  const end = bytes.length - (bytes[bytes.length - 1] === LF ? 1 : 0)
+  let dots = 0
+  let part = 0 // where it begins
+  for (let i = 0; i < end; i++) {
+    while (i + 4 <= end && fits(bytes, i) && fits(bytes, i + 2)) i += 4
+    if (i === end) break
+    const c = bytes[i] ?? 0
+    if (IN_TOKEN[c] === 1) continue
+    if (c !== DOT || i === part) return false
+    dots++
+    part = i + 1
+  }
+  return dots === 2 && part < end
+}
+const fits = (bytes: Uint8Array, i: number): boolean =>
+  ((IN_TOKEN[bytes[i] ?? 0] ?? 0) & (IN_TOKEN[bytes[i + 1] ?? 0] ?? 0)) === 1
+
+const LF = 0x0a
+const DOT = 0x2e
 const CRLF = Buffer.from('\r\n')
 const LAST = Buffer.from('0\r\n\r\n')
 const CRLF_LAST = Buffer.from('\r\n0\r\n\r\n')

@@ -1,9 +1,9 @@
 // One guest connection: its requests, one after another, each judged alone and answered in order.
 
-import type { Socket } from 'node:net'
+import type { Hearer } from '../os/stream.ts'
 import { STATUS } from './event.ts'
 import type { Code, Event } from './event.ts'
-import { blankReport, Exchange, HIGH_WATER, refusal } from './exchange.ts'
+import { blankReport, Exchange, refusal } from './exchange.ts'
 import type { Listener } from './exchange.ts'
 import { METHODS } from './policy.ts'
 import type { Ask } from './policy.ts'
@@ -11,6 +11,7 @@ import { RequestReader } from './request.ts'
 import type { Request } from './request.ts'
 import type { Needles } from './strip.ts'
 import type { Flyd } from './upstream.ts'
+import type { Wire } from './wire.ts'
 
 /** What all connections of one listening socket share. */
 export interface Door {
@@ -18,58 +19,69 @@ export interface Door {
   readonly judge: (request: Request) => Ask | Code
   readonly flyd: Flyd
   readonly needles: Needles
-  readonly report: (event: Event) => void
+  readonly report: (event: Event, ask?: Ask) => void
+  /** performance.now(), or nearly. */
+  readonly now: () => number
+  readonly closed: (guest: Guest) => void
 }
 
 const HEAD_LIMIT = 5_000 // ms from a request's first byte to the end of its head and body: slowloris
 const IDLE_LIMIT = 75_000 // ms between requests
 const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
+const HIGH_WATER = 1024 * 1024 // unsent bytes at which a guest that asks and does not read is heard no more
 const REPEAT_LIMIT = 1024 // bytes of a request that are kept to know it again
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
-export class Guest implements Listener {
-  readonly #socket: Socket
+export class Guest implements Listener, Hearer {
+  readonly #wire: Wire
   readonly #door: Door
   readonly #caller: { pid: number; uid: number; gid: number }
   readonly #reader = new RequestReader()
   #exchange: Exchange | undefined
   #last: { readonly bytes: Buffer; readonly request: Request; readonly ask: Ask } | undefined
-  #begun = 0 // performance.now() at which the exchange began
+  #begun = 0 // door.now() at which the exchange began
   #requests = 0
-  #deadline = performance.now() + IDLE_LIMIT
+  #deadline: number
   #draining = false
   #halfClosed = false
   #closing = false
 
-  constructor(socket: Socket, door: Door, caller: { pid: number; uid: number; gid: number }) {
-    this.#socket = socket
+  constructor(open: (hearer: Hearer) => Wire, door: Door, caller: { pid: number; uid: number; gid: number }) {
     this.#door = door
     this.#caller = caller
-    socket.on('data', (bytes: Buffer) => this.#data(bytes))
-    socket.on('end', () => {
-      this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
-      this.#next()
-    })
-    socket.on('drain', () => {
-      this.#exchange?.connection?.resume()
-      if (this.#closing) this.#deadline = performance.now() + LINGER_LIMIT
-      this.#next()
-    })
-    socket.on('error', () => socket.destroy())
-    socket.on('close', () => this.#gone())
+    this.#deadline = door.now() + IDLE_LIMIT
+    this.#wire = open(this)
+  }
+
+  ended(): void {
+    this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
+    this.#next()
+  }
+
+  drained(): void {
+    this.#exchange?.connection?.resume()
+    if (this.#closing) this.#deadline = this.#door.now() + LINGER_LIMIT
+    this.#next()
+  }
+
+  /** The guest went away, with or without its answer. */
+  closed(): void {
+    this.#exchange?.connection?.abandon()
+    this.#account()
+    this.#door.closed(this)
   }
 
   get pending(): number {
-    return this.#socket.writableLength
+    return this.#wire.pending
   }
 
   get last(): boolean {
     return this.#draining || this.#requests >= REQUEST_LIMIT
   }
 
-  write(bytes: Buffer): void {
-    this.#socket.write(bytes)
+  write(parts: readonly Buffer[]): void {
+    this.#wire.write(parts)
   }
 
   /** Before any request: who calls may not be served at all. */
@@ -81,7 +93,7 @@ export class Guest implements Listener {
   expire(now: number): void {
     if (this.#exchange !== undefined || now < this.#deadline) return
     if (this.#reader.partial && !this.#closing) this.#refuse('REQUEST_TIMEOUT', '', false)
-    else this.#socket.destroy()
+    else this.#wire.destroy()
   }
 
   /** No further requests: idle connections close now, busy ones after their answer. Who has just connected, or is in the
@@ -90,7 +102,7 @@ export class Guest implements Listener {
     this.#draining = true
     if (this.#exchange !== undefined) return
     if (this.#requests > 0 && !this.#reader.partial) this.#close()
-    else this.#deadline = Math.min(this.#deadline, performance.now() + LINGER_LIMIT)
+    else this.#deadline = Math.min(this.#deadline, this.#door.now() + LINGER_LIMIT)
   }
 
   over(close: boolean): void {
@@ -101,16 +113,17 @@ export class Guest implements Listener {
 
   #close(): void {
     this.#closing = true
-    this.#deadline = performance.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
-    this.#socket.end()
-    this.#socket.resume()
+    this.#deadline = this.#door.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
+    this.#wire.end()
+    this.#wire.resume()
   }
 
-  #data(bytes: Buffer): void {
+  data(bytes: Buffer): void {
     if (this.#closing) return
     if (this.#exchange !== undefined) {
       this.#reader.push(bytes)
-      this.#socket.pause() // one request in work and one read ahead bound the memory of a pipelining guest
+      this.#reader.keep()
+      this.#wire.pause() // one request in work and one read ahead bound the memory of a pipelining guest
       return
     }
     const fresh = !this.#reader.partial
@@ -119,9 +132,10 @@ export class Guest implements Listener {
       this.#serve(this.#last.request, this.#last.ask)
       return
     }
-    if (fresh) this.#deadline = performance.now() + HEAD_LIMIT
+    if (fresh) this.#deadline = this.#door.now() + HEAD_LIMIT
     this.#reader.push(bytes)
     this.#next(fresh ? bytes : undefined)
+    this.#reader.keep()
   }
 
   /** Takes requests until one is in work, the bytes run out, or one is refused for good. `bytes`: all that there is. */
@@ -130,8 +144,8 @@ export class Guest implements Listener {
     while (this.#exchange === undefined && !this.#closing) {
       if (this.pending > HIGH_WATER) {
         // It asks and does not read: no more until it has read all of this, and `drain` comes.
-        this.#deadline = performance.now() + IDLE_LIMIT
-        this.#socket.pause()
+        this.#deadline = this.#door.now() + IDLE_LIMIT
+        this.#wire.pause()
         return
       }
       const request = this.#reader.read()
@@ -139,7 +153,7 @@ export class Guest implements Listener {
         this.#await()
         return
       }
-      this.#deadline = performance.now() + HEAD_LIMIT // for the next one
+      this.#deadline = this.#door.now() + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request, '', false)
       else this.#begin(request, all)
       all = undefined // what comes behind a refused one is not all that there was
@@ -155,11 +169,11 @@ export class Guest implements Listener {
     if (head !== undefined) {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
       const verdict = this.#door.judge({ ...head, body: EMPTY })
-      if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write(CONTINUE)
+      if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
       else this.#refuse(verdict, head.method, false)
     }
-    if (!this.#reader.partial) this.#deadline = performance.now() + IDLE_LIMIT
-    this.#socket.resume()
+    if (!this.#reader.partial) this.#deadline = this.#door.now() + IDLE_LIMIT
+    this.#wire.resume()
   }
 
   #begin(request: Request, bytes: Buffer | undefined): void {
@@ -183,7 +197,7 @@ export class Guest implements Listener {
     report.method = ask.method
     report.route = ask.route
     if (ask.audience !== undefined) report.audience = ask.audience
-    this.#begun = performance.now()
+    this.#begun = this.#door.now()
     this.#exchange = new Exchange(this, request, ask, this.#door.needles, report)
     this.#door.flyd.ask(ask, this.#exchange)
   }
@@ -192,23 +206,17 @@ export class Guest implements Listener {
     const close = !keepAlive || this.last
     const method = METHODS.has(asked) ? asked : '' // any other word would be the guest's own, in our log
     this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })
-    this.write(refusal(code, close))
+    this.write([refusal(code, close)])
     if (close) this.#close()
   }
 
-  /** The guest went away, with or without its answer. */
-  #gone(): void {
-    this.#exchange?.connection?.abandon()
-    this.#account()
-  }
-
   #account(): number {
-    const now = performance.now()
+    const now = this.#door.now()
     const exchange = this.#exchange
     if (exchange === undefined) return now
     this.#exchange = undefined
-    exchange.report.ms = Math.round((now - this.#begun) * 1000) / 1000
-    this.#door.report(exchange.report)
+    exchange.report.ms = Math.round((now - this.#begun) * 100) / 100
+    this.#door.report(exchange.report, exchange.ask)
     return now
   }
 }

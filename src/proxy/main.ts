@@ -2,19 +2,24 @@
 // JSON object, made by src/init/launch.ts; it has an empty environment, and no knob that weakens a guarantee.
 // It says Events, a JSON line each, on descriptor 1; end of input on descriptor 0 or SIGTERM means: drain and end.
 
-import { createServer, Socket } from 'node:net'
-import type { Server } from 'node:net'
+import { accept, listenAt, unblock } from '../os/accept.ts'
 import { refuseNewRights, refuseTracers } from '../os/confine.ts'
-import { callerOf } from '../os/peer.ts'
+import { addressOf, dial } from '../os/dial.ts'
+import { IN, Loop } from '../os/loop.ts'
 import { mapPage } from '../os/page.ts'
-import type { Event, Exchange } from './event.ts'
+import { callerOf } from '../os/peer.ts'
+import { Buffers, Stream } from '../os/stream.ts'
+import type { Hearer } from '../os/stream.ts'
+import type { Event } from './event.ts'
 import { Guest } from './guest.ts'
 import { compile } from './policy.ts'
-import type { Policy } from './policy.ts'
+import type { Ask, Policy } from './policy.ts'
 import { Credential, secretMemory } from './secret.ts'
 import { Needles } from './strip.ts'
+import { Teller } from './tell.ts'
 import { Flyd } from './upstream.ts'
-import type { Target } from './upstream.ts'
+import type { Dial } from './upstream.ts'
+import { nodeWire } from './wire.ts'
 
 /** The launch line. Descriptors are inherited; paths and names were checked by whoever launched. */
 export interface Launch {
@@ -29,39 +34,20 @@ export interface Launch {
 
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
-const BACKLOG = 4096 // listen(2) again with Node's own 511 would shrink what the launcher asked for
+const ACCEPTS = 64 // at once: others have their turn between
+const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
+const READ_SIZE = 256 * 1024
+const WRITE_SIZE = 64 * 1024
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
-const EVENTS_LIMIT = 1024 * 1024 // unread event bytes; beyond it events are dropped rather than memory filled
-const EVENTS_PAUSE = 20 // ms in which exchanges are told in one write: each write wakes the launcher
-const EVENTS_FULL = 32 * 1024 // characters that are written at once
 
-const events = new Socket({ fd: 1, readable: false, writable: true })
-events.on('error', () => events.destroy()) // nobody listens any more: serving goes on
-let lines = ''
-
-/** Reports an event. What is not an exchange has somebody waiting for it. */
-function report(event: Event): void {
-  if (event.kind === 'exchange' && lines === '') setTimeout(flushEvents, EVENTS_PAUSE)
-  lines += `${event.kind === 'exchange' ? exchangeLine(event) : JSON.stringify(event)}\n`
-  if (event.kind !== 'exchange' || lines.length > EVENTS_FULL) flushEvents()
-}
-
-/** As JSON.stringify has it, at a third of its cost: only an audience holds characters that are not ours. */
-function exchangeLine(e: Exchange): string {
-  const audience = e.audience === undefined ? '' : `,"audience":${JSON.stringify(e.audience)}`
-  const code = e.code === undefined ? '' : `,"code":"${e.code}"`
-  return `{"kind":"exchange","time":${e.time},"socket":${e.socket},"pid":${e.pid},"uid":${e.uid},"gid":${e.gid},"method":"${e.method}","route":"${e.route}"${audience},"status":${e.status}${code},"hits":${e.hits},"bytes":${e.bytes},"ms":${e.ms}}`
-}
-
-function flushEvents(): void {
-  if (lines !== '' && events.writableLength < EVENTS_LIMIT) events.write(lines)
-  lines = ''
-}
+const loop = new Loop()
+unblock(1)
+const teller = new Teller(1, loop)
+const report = (event: Event, ask?: Ask): void => teller.report(event, ask)
 
 // Nothing is told but a code: an error's text or stack could quote the wire. The launcher starts a new process.
 process.on('uncaughtException', () => {
   report({ kind: 'fault', code: 'UNCAUGHT' })
-  flushEvents()
   process.exit(70)
 })
 // A handler keeps Node from opening the inspector, whose port any user of the Machine could dial.
@@ -72,63 +58,116 @@ async function serve(launch: Launch): Promise<void> {
   if (!launch.keeps.includes('dumpable')) refuseTracers()
   if (!launch.keeps.includes('new-privileges')) refuseNewRights()
   const credential = new Credential(mapPage(launch.page))
-  const needles = credential.derive((bytes) => {
-    const memory = secretMemory(Needles.memory(bytes.length))
+  const { needles, buffers } = credential.derive((bytes) => {
+    const memory = secretMemory(Needles.memory(bytes.length) + READ_SIZE + WRITE_SIZE)
     if (!memory.secret) report({ kind: 'fault', code: 'NO_SECRET_MEMORY' })
-    return new Needles(bytes, memory)
+    // What comes from flyd, as it comes, lies there too, and is searched in place; and what is written to it.
+    return {
+      needles: new Needles(bytes, memory),
+      buffers: new Buffers(memory.alloc(READ_SIZE), memory.alloc(WRITE_SIZE)),
+    }
   })
-  const { flyd: at } = launch
-  const target: Target = 'path' in at || !at.secure ? at : { ...at, tls: await import('node:tls') }
-  const flyd = new Flyd(target, credential)
+  const now = (): number => loop.now
+  const flyd = new Flyd(await dialFlyd(launch.flyd, buffers), credential, now)
   const guests = new Set<Guest>()
+  let draining = false
+  let ended = false
 
-  const servers = launch.sockets.map((options, socket): Server => {
-    const door = { socket, judge: compile(options), flyd, needles, report }
-    let open = 0 // of those who are served: whoever is turned away must not take the place of another while it lingers
-    const server = createServer({ allowHalfOpen: true }, (connection) => {
-      const caller = callerOf(connection)
-      const guest = new Guest(connection, door, caller)
+  const doors = launch.sockets.map((options, socket): { close: () => void } => {
+    const served = new Set<Guest>() // whoever is turned away must not take the place of another while it lingers
+    const closed = (guest: Guest): void => {
+      served.delete(guest)
+      guests.delete(guest)
+      if (draining && guests.size === 0) end()
+    }
+    const door = { socket, judge: compile(options), flyd, needles, report, now, closed }
+    const take = (fd: number): void => {
+      const caller = callerOf(fd)
+      const guest = new Guest((hearer) => new Stream(fd, loop, buffers, hearer), door, caller)
       guests.add(guest)
-      connection.on('close', () => guests.delete(guest))
-      if (options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0)
-        guest.turnAway('CALLER_NOT_ALLOWED')
-      else if (open >= CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)) guest.turnAway('TOO_MANY_CONNECTIONS')
-      else {
-        open++
-        connection.on('close', () => open--)
-      }
-    })
-    server.on('error', () => report({ kind: 'fault', code: 'SOCKET_LOST' }))
-    server.listen({ fd: options.fd }, BACKLOG, () => report({ kind: 'listening', socket }))
-    return server
+      const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
+      const room = CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)
+      if (isAlien) guest.turnAway('CALLER_NOT_ALLOWED')
+      else if (served.size >= room) guest.turnAway('TOO_MANY_CONNECTIONS')
+      else served.add(guest)
+    }
+    return listen(options.fd, take, socket)
   })
 
   const clock = setInterval(() => {
-    const now = performance.now()
-    for (const guest of guests) guest.expire(now)
+    const time = performance.now()
+    for (const guest of guests) guest.expire(time)
   }, 1000)
 
-  let draining = false
   function drain(): void {
     if (draining) return
     draining = true
     report({ kind: 'draining' })
-    const last = setTimeout(end, DRAIN_LIMIT)
-    let left = servers.length
-    for (const server of servers) server.close(() => --left === 0 && end())
+    setTimeout(end, DRAIN_LIMIT)
+    for (const door of doors) door.close()
     for (const guest of guests) guest.drain()
-    function end(): void {
-      clearTimeout(last)
-      clearInterval(clock)
-      flyd.close()
-      report({ kind: 'stopped' })
-      flushEvents()
-      events.end(() => process.exit(0))
-    }
+    if (guests.size === 0) end()
+  }
+  function end(): void {
+    if (ended) return
+    ended = true
+    clearInterval(clock)
+    for (const guest of guests) guest.closed() // cut off: each is told of
+    flyd.close()
+    report({ kind: 'stopped' })
+    teller.end(() => process.exit(0))
   }
   process.on('SIGTERM', drain)
   process.on('SIGINT', () => undefined) // Ctrl-C reaches the whole group: the launcher decides
-  new Socket({ fd: 0, readable: true, writable: false }).on('error', drain).on('end', drain).resume()
+  unblock(0)
+  const input: Hearer = { data: () => undefined, ended: drain, drained: () => undefined, closed: drain }
+  void new Stream(0, loop, buffers, input)
+}
+
+/** Takes whoever connects, until closed. */
+function listen(fd: number, take: (connection: number) => void, socket: number): { close: () => void } {
+  let watched = 0
+  const watch = (events: number): void => {
+    if (!loop.watch(fd, watched, events, { ready })) report({ kind: 'fault', code: 'SOCKET_LOST' })
+    watched = events
+  }
+  let closed = false
+  function ready(): void {
+    for (let i = 0; i < ACCEPTS; i++) {
+      const connection = accept(fd)
+      if (typeof connection === 'number') take(connection)
+      else if (connection === 'none') return
+      else {
+        watch(0)
+        if (connection === 'lost') report({ kind: 'fault', code: 'SOCKET_LOST' })
+        // Whoever waits stays in the queue: it is not turned away for what others hold.
+        else setTimeout(() => closed || watch(IN), FULL_PAUSE)
+        return
+      }
+    }
+  }
+  if (listenAt(fd)) {
+    watch(IN)
+    report({ kind: 'listening', socket })
+  } else report({ kind: 'fault', code: 'SOCKET_LOST' })
+  return {
+    close() {
+      closed = true
+      watch(0)
+    },
+  }
+}
+
+/** How connections to flyd begin. Node's own streams carry what they are needed for: TLS, and names. */
+async function dialFlyd(at: Launch['flyd'], buffers: Buffers): Promise<Dial> {
+  const isSecure = 'host' in at && at.secure
+  const address = isSecure ? undefined : addressOf(at)
+  if (address !== undefined) return (hearer) => new Stream(dial(address), loop, buffers, hearer)
+  if ('path' in at) return (hearer) => new Stream(-1, loop, buffers, hearer) // no such path can be
+  loop.stays = false
+  const net = await import('node:net')
+  const secure = isSecure ? { tls: await import('node:tls') } : {}
+  return (hearer) => nodeWire(net, { ...at, ...secure }, hearer)
 }
 
 // The one place where the launch line is believed: its maker is src/init, on our side of the boundary.

@@ -41,6 +41,8 @@ export interface Ask {
   readonly audience?: string
   /** What upstream.ts writes before and behind the credential, kept for a guest that asks the same again. */
   wire?: readonly [before: Buffer, after: Buffer]
+  /** What main.ts tells of each such exchange of this guest. */
+  told?: Buffer
 }
 
 const MACHINE = '/v1/apps/:app/machines/:machine'

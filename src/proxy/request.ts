@@ -47,20 +47,32 @@ export class RequestReader {
   #bodyLength = 0
   #announced = false
 
+  /** The bytes are only looked at until `keep`, or the next `push`. */
   push(bytes: Buffer): void {
     if (this.#bytes.length === 0) {
       this.#bytes = bytes
       return
     }
-    const length = this.#bytes.length + bytes.length
+    const before = this.#bytes.length
+    this.#own(before + bytes.length)
+    bytes.copy(this.#store, this.#bytes.byteOffset - this.#store.byteOffset + before)
+  }
+
+  /** What was pushed is about to change: keeps a copy of what is unread. */
+  keep(): void {
+    if (this.#bytes.length > 0) this.#own(this.#bytes.length)
+  }
+
+  /** Makes #bytes `length` long in #store, with what they hold now at their start. */
+  #own(length: number): void {
     let from = this.#bytes.byteOffset - this.#store.byteOffset
     if (this.#bytes.buffer !== this.#store.buffer || from + length > this.#store.length) {
       // Doubled, so that a guest that sends byte by byte costs linear time.
-      this.#store = Buffer.allocUnsafeSlow(2 * length)
-      this.#bytes.copy(this.#store)
+      const store = Buffer.allocUnsafeSlow(2 * length)
+      this.#bytes.copy(store)
+      this.#store = store
       from = 0
     }
-    bytes.copy(this.#store, from + this.#bytes.length)
     this.#bytes = this.#store.subarray(from, from + length)
   }
 
@@ -131,8 +143,8 @@ export class RequestReader {
       if (this.#bytes.length < after + 2) return undefined
       // After the last chunk this is where trailers would stand: none is accepted.
       if (this.#bytes[after] !== 0x0d || this.#bytes[after + 1] !== 0x0a) return 'REQUEST_MALFORMED'
-      this.#body.push(this.#bytes.subarray(end + 2, after))
-      // A part keeps alive what it was read in: a guest that sends a byte a chunk must not fill memory by that.
+      this.#body.push(Buffer.from(this.#bytes.subarray(end + 2, after)))
+      // A part is more than its bytes: a guest that sends a byte a chunk must not fill memory by that.
       if (this.#body.length === 64) this.#body = [Buffer.concat(this.#body)]
       this.#bodyLength += length
       this.#bytes = this.#bytes.subarray(after + 2)

@@ -11,6 +11,8 @@ export interface AnswerHead {
   readonly fields: readonly Field[]
   /** Body bytes to come; undefined when the answer is chunked. */
   readonly length: number | undefined
+  /** What exchange.ts made of it for a guest, kept for a head that comes again. */
+  told?: { readonly framing: string; readonly bytes: Buffer }
 }
 
 /** Where an answer goes as it is read: one head, any number of parts, one end. */
@@ -26,6 +28,7 @@ const FIELD_LIMIT = 100
 const LINE_LIMIT = 4 * 1024 // chunk sizes with extensions, and trailers
 const INTERIM_LIMIT = 8 // 100 and 103 are never more than a few; a flood is an attack
 const TRAILER_LIMIT = 32
+const REPEAT_LIMIT = 1024 // bytes of a head that are kept to know it again
 
 const CRLF = '\r\n'
 const END_OF_HEAD = '\r\n\r\n'
@@ -41,6 +44,9 @@ export class ResponseReader {
   #interim = 0
   #trailers = 0
   #reusable = true
+  #seen: Buffer | undefined // the last head, as it came
+  #seenTo = 0
+  #known: AnswerHead | undefined // and what it said
 
   /** True when the connection may carry another exchange: HTTP/1.1 and flyd did not say `close`. */
   get reusable(): boolean {
@@ -58,11 +64,20 @@ export class ResponseReader {
     for (;;) {
       switch (this.#state) {
         case 'head': {
+          const known = this.#known
+          if (known !== undefined && this.#carry === '' && this.#isSeen(bytes, at)) {
+            at += this.#seenTo
+            this.#reusable = true
+            this.#take(known, sink)
+            break
+          }
+          const from = this.#carry === '' ? at : -1
           const head = this.#until(bytes, at, END_OF_HEAD, HEAD_LIMIT)
           if (typeof head !== 'object') return head
           at = head.next
           const begun = this.#begin(head.text, sink)
-          if (begun !== 'begun' && begun !== 'interim') return begun
+          if (typeof begun === 'string' && begun !== 'interim') return begun
+          if (typeof begun === 'object' && from >= 0) this.#remember(bytes.subarray(from, at), begun)
           break
         }
         case 'sized':
@@ -132,7 +147,7 @@ export class ResponseReader {
   }
 
   /** Judges a head and tells the sink; a code when the answer cannot be judged. */
-  #begin(head: string, sink: AnswerSink): 'interim' | 'begun' | Code {
+  #begin(head: string, sink: AnswerSink): AnswerHead | 'interim' | Code {
     const end = head.indexOf(CRLF)
     const [, minor, digits] = STATUS_LINE.exec(end < 0 ? head : head.slice(0, end)) ?? []
     if (digits === undefined) return 'FLYD_MALFORMED'
@@ -168,10 +183,28 @@ export class ResponseReader {
     }
     // Neither length nor chunks: it would end when the connection does, and a cut answer would pass for a whole one.
     if (!chunked && length === undefined) return 'FLYD_MALFORMED'
-    this.#state = chunked ? 'chunk size' : 'sized'
-    this.#left = length ?? 0
-    sink.head({ status, fields, length })
-    return 'begun'
+    const answer = { status, fields, length }
+    this.#take(answer, sink)
+    return answer
+  }
+
+  #take(answer: AnswerHead, sink: AnswerSink): void {
+    this.#state = answer.length === undefined ? 'chunk size' : 'sized'
+    this.#left = answer.length ?? 0
+    sink.head(answer)
+  }
+
+  /** Heads on one connection mostly repeat to the byte, and nothing but the bytes decides. */
+  #remember(bytes: Buffer, answer: AnswerHead): void {
+    this.#known = this.#reusable && bytes.length <= REPEAT_LIMIT ? answer : undefined
+    if (this.#known === undefined) return
+    this.#seen ??= Buffer.allocUnsafeSlow(REPEAT_LIMIT)
+    this.#seenTo = bytes.copy(this.#seen)
+  }
+
+  #isSeen(bytes: Buffer, at: number): boolean {
+    const to = at + this.#seenTo
+    return to <= bytes.length && this.#seen !== undefined && bytes.compare(this.#seen, 0, this.#seenTo, at, to) === 0
   }
 
   #finish(bytes: Buffer, at: number, sink: AnswerSink): 'done' | Code {

@@ -3,9 +3,9 @@
 // pages too. Printing, logging or serialising a Credential gives `[Credential]`.
 
 import { closeSync } from 'node:fs'
-import type { Duplex } from 'node:stream'
 import { inspect } from 'node:util'
 import { createPage, layOver } from '../os/page.ts'
+import type { Wire } from './wire.ts'
 
 /** Hands out zeroed, 8-aligned pieces of secret memory. */
 export type Alloc = (bytes: number) => Buffer
@@ -32,13 +32,10 @@ export class Credential {
     this.#bytes = page.subarray(0, end < 0 ? page.length : end)
   }
 
-  /** HAZARD, and the only one: writes the credential between two pieces, to flyd and nobody else. */
-  writeTo(flyd: Duplex, before: Buffer, after: Buffer): void {
-    flyd.cork() // one system call; and of buffers alone, so that nothing is copied on its way there
-    flyd.write(before)
-    flyd.write(this.#bytes)
-    flyd.write(after)
-    flyd.uncork()
+  /** HAZARD, and the only one: writes the credential between two pieces, to flyd and nobody else. True when the kernel
+   * has taken all three. */
+  writeTo(flyd: Wire, before: Buffer, after: Buffer): boolean {
+    return flyd.write([before, this.#bytes, after], true) // never copied to ordinary memory, not even when it has to wait
   }
 
   /** Gives the bytes to the maker of the strip tables, which keeps what it derives in memory from `secretMemory`. */

