@@ -1,0 +1,95 @@
+// Two parsers read one grammar: Node's own, and commander, which is loaded when the first refuses. What both take they
+// must take alike, and what the first takes wrongly nobody would see.
+
+import { Command, CommanderError, Option } from 'commander'
+import fc from 'fast-check'
+import { test } from 'tap'
+import {
+  type Declarations,
+  Declarations as Declare,
+  type Grammar,
+  nameOf,
+  readArguments,
+} from '../../src/cli/arguments.ts'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { UsageError } from '../../src/errors.ts'
+
+type Read = { values: Record<string, unknown>; args: readonly string[] } | 'help' | 'refused'
+
+/** As commander alone would read it. */
+function byCommander(declared: Declarations, words: readonly string[]): Read {
+  const command = new Command('x')
+    .exitOverride()
+    .configureOutput({ writeOut: () => undefined, writeErr: () => undefined })
+  command.allowExcessArguments(false)
+  for (const { flags, repeatable } of declared.options) {
+    const option = new Option(flags)
+    option.negate = false
+    if (repeatable === true)
+      option.argParser((word: string, before: string[] | undefined): string[] => [...(before ?? []), word])
+    command.addOption(option)
+  }
+  if (declared.argument !== undefined) command.argument('[word]')
+  try {
+    const { args } = command.parse([...words], { from: 'user' })
+    return { values: { ...command.opts() }, args: [...args] }
+  } catch (caught) {
+    if (!(caught instanceof CommanderError)) throw caught
+    return caught.code === 'commander.helpDisplayed' ? 'help' : 'refused'
+  }
+}
+
+/** As dotfly reads it. */
+async function byDotfly(grammar: Grammar, words: readonly string[]): Promise<Read> {
+  const write = process.stdout.write.bind(process.stdout)
+  let told = ''
+  process.stdout.write = (text: unknown): boolean => {
+    told += String(text)
+    return true
+  }
+  try {
+    const read = await readArguments(grammar, words, (typed) => ({
+      values: { ...typed.opts<Record<string, unknown>>() },
+      args: [...typed.args],
+    }))
+    return read ?? (told === grammar.help ? 'help' : 'refused')
+  } catch (caught) {
+    if (!(caught instanceof UsageError)) throw caught
+    return 'refused'
+  } finally {
+    process.stdout.write = write
+  }
+}
+
+const VALUES = ['', '-', '--', '-h', '-x', '--help', 'x', 'a=b', '=', '-1', 'é', ' ', '--no-x', '/a,b=c']
+
+/** Words that come near those of a grammar. */
+function wordsOf({ options }: Declarations): fc.Arbitrary<string[]> {
+  const flags = options.map(({ flags: word }) => `--${nameOf(word)}`)
+  const flag = fc.constantFrom(...flags, '--help', '-h', '-', '--', '---', '-x', '--unknown', '--no-help')
+  const value = fc.constantFrom(...VALUES)
+  const cut = fc.tuple(flag, fc.nat(12)).map(([word, at]) => word.slice(0, at + 1))
+  const joined = fc.tuple(flag, value).map(([word, more]) => `${word}=${more}`)
+  const pair = fc.tuple(flag, value).map(([word, more]) => [word, more])
+  const one = fc.oneof(flag, value, cut, joined, fc.string({ maxLength: 6 })).map((word) => [word])
+  return fc.array(fc.oneof({ weight: 2, arbitrary: pair }, one), { maxLength: 6 }).map((lists) => lists.flat())
+}
+
+for (const [name, load] of Object.entries(COMMANDS)) {
+  test(`${name}: whatever is typed, both parsers read the same`, async (t) => {
+    const { grammar } = await load()
+    const declared = grammar.declare(new Declare())
+    const seen = { help: 0, refused: 0, taken: 0 }
+    await fc.assert(
+      fc.asyncProperty(wordsOf(declared), async (words) => {
+        const ours = await byDotfly(grammar, words)
+        const theirs = byCommander(declared, words)
+        seen[typeof ours === 'string' ? ours : 'taken']++
+        t.strictSame(ours, theirs, JSON.stringify(words))
+        return t.passing()
+      }),
+      { numRuns: 400 },
+    )
+    t.ok(seen.help > 0 && seen.refused > 0 && seen.taken > 0, JSON.stringify(seen))
+  })
+}
