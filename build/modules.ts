@@ -33,10 +33,10 @@ export function trustedModules(): Modules {
 /** Of a file of ours, in an import of either kind. */
 const SPECIFIER = /(\b(?:from |import |import\()'\.[^']*)\.ts(')/g
 
-/** The command line and the keeper of token files, with their packages. Not minified; a command is loaded when it is
- * asked for. `version` is what `--version` says. */
-export async function bundles(version: string): Promise<Modules> {
-  const { outputFiles } = await bundle({
+/** The command line and the keeper of token files, with their packages, and the files that they were made of. Not
+ * minified; a command is loaded when it is asked for. `version` is what `--version` says. */
+export async function bundles(version: string): Promise<{ modules: Modules; inputs: readonly string[] }> {
+  const { outputFiles, metafile } = await bundle({
     absWorkingDir: ROOT,
     entryPoints: {
       'cli/main': 'src/cli/main.ts',
@@ -45,6 +45,7 @@ export async function bundles(version: string): Promise<Modules> {
     },
     outdir: 'bundle',
     write: false,
+    metafile: true,
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -65,5 +66,6 @@ export async function bundles(version: string): Promise<Modules> {
     ],
   })
   const base = join(ROOT, 'bundle/')
-  return new Map(outputFiles.map(({ path, text }) => [path.slice(base.length), text]))
+  const modules = new Map(outputFiles.map(({ path, text }) => [path.slice(base.length), text]))
+  return { modules, inputs: Object.keys(metafile.inputs) }
 }

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -20,6 +21,7 @@ import { parseArgs } from 'node:util'
 import { version } from '../src/cli/version.ts'
 import { proxyFlags } from '../src/init/launch.ts'
 import { FLAGS as KEEPER_FLAGS } from '../src/init/tokens.ts'
+import { type Licensed, notices, ofNode, ofPackages } from './licenses.ts'
 import { bundles, ROOT, trustedModules } from './modules.ts'
 import type { Modules } from './modules.ts'
 
@@ -38,10 +40,12 @@ const node = realpathSync(process.execPath)
 const loader = run('patchelf', ['--print-interpreter', node]).trim()
 const trusted = trustedModules()
 const shared = libraries()
-embed(new Map([...trusted, ...(await bundles(version()))]), join(target, 'init'))
+const { modules, inputs } = await bundles(version())
+embed(new Map([...trusted, ...modules]), join(target, 'init'))
 for (const library of shared) cpSync(realpathSync(library), join(target, 'lib', basename(library)))
 for (const [path, text] of trusted) put(join(target, 'source', path), text)
 put(join(target, 'VERSIONS'), versions())
+put(join(target, 'NOTICES'), notices([dotfly(), ofNode(node), ...ofPackages(inputs), ...ofLibraries()]))
 put(join(target, 'SHA256SUMS'), sums())
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
@@ -124,11 +128,34 @@ function versions(): string {
   return [...new Set([`dotfly ${version()}`, `node ${process.version}`, ...shared.map(origin)]), ''].join('\n')
 }
 
+function dotfly(): Licensed {
+  return { what: `dotfly ${version()} (Apache-2.0)`, text: readFileSync(join(ROOT, 'LICENSE'), 'utf8').trimEnd() }
+}
+
+/** As Debian has them; of other systems' libraries their names alone are known here. */
+function ofLibraries(): Licensed[] {
+  const texts = new Map<string, string>()
+  for (const library of shared) {
+    const file = join('/usr/share/doc', packageOf(library) ?? '', 'copyright')
+    texts.set(origin(library), existsSync(file) ? readFileSync(file, 'utf8').trimEnd() : 'see the system it is of')
+  }
+  return [...texts].map(([what, text]) => ({ what, text }))
+}
+
+/** Debian's; undefined where the library is none of its. */
+function packageOf(library: string): string | undefined {
+  try {
+    return /^([^:,]+)(?::\S+)?: /m.exec(run('dpkg-query', ['-S', `*/${basename(realpathSync(library))}`]))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
 /** Source package and version, where the libraries are Debian's; else the name of the file. */
 function origin(library: string): string {
   const name = basename(realpathSync(library))
   try {
-    const [, owner = ''] = /^([^:,]+)(?::\S+)?: /m.exec(run('dpkg-query', ['-S', `*/${name}`])) ?? []
+    const owner = packageOf(library) ?? ''
     return run('dpkg-query', ['-W', '-f', '${source:Package} ${source:Version}\n', owner]).split('\n')[0] ?? name
   } catch {
     return name

@@ -77,6 +77,14 @@ test('two builds are the same, byte for byte, and their checksums are right', { 
   t.equal(sha256(readFileSync(join(again, 'init'))), sums.get('init'))
 })
 
+test('the licences of all that is in it are there', { skip }, (t) => {
+  const text = file('NOTICES').toString()
+  for (const what of ['dotfly ', 'Node.js v', 'undici ', 'glibc '])
+    t.match(text, new RegExp(`^={80}\n${what}.*\n={80}\n\n`, 'm'), what)
+  t.match(text, /GNU Lesser General Public License|GNU C Library/)
+  t.end()
+})
+
 test('it says which commit it is', { skip }, async (t) => {
   const { root } = await machine(t)
   const commit = execFileSync('git', ['rev-parse', '--short=9', 'HEAD'], { cwd: SOURCE, encoding: 'utf8' }).trim()

@@ -46,6 +46,16 @@ try {
     .filter((path) => !/^(?:dist\/|systemd\/|bin\/dotfly\.cjs$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
   check(files.length > 0 && strangers.length === 0, `${files.length} files and no stranger ${strangers.join(' ')}`)
 
+  // So there are no licences of others to hand on with it: npm brings each package with its own.
+  const origins = readdirSync(join(ROOT, 'dist'))
+    .filter((name) => name.endsWith('.js'))
+    .flatMap((name) => [...readFileSync(join(ROOT, 'dist', name), 'utf8').matchAll(/^\/\/ from (\S+)$/gm)])
+    .map(([, origin = '']) => origin)
+  check(
+    origins.length > 100 && !origins.some((origin) => origin.includes('node_modules')),
+    `no code of others is joined into its ${origins.length} modules`,
+  )
+
   const { messages, pkg } = await publint({ pkgDir: ROOT, strict: true })
   for (const message of messages) note(formatMessage(message, pkg) ?? message.code)
   check(messages.length === 0, 'publint --strict has nothing to say')
