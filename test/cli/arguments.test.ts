@@ -2,7 +2,7 @@
 // must take alike, and what the first takes wrongly nobody would see.
 
 import { Command, CommanderError, Option } from 'commander'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { test } from 'tap'
 import {
   type Declarations,
