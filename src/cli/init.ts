@@ -66,7 +66,8 @@ and --log-level as in dotfly proxy --help. The macaroon's FILE may be a characte
 device that the host writes one line to. COMMAND gets its environment without
 DOTFLY_ variables. TERM, INT, HUP, QUIT, USR1, USR2, WINCH and real-time signals are
 passed on; the one named by --kill-signal, and TERM, also start the clock of
---kill-timeout.
+--kill-timeout. On a kernel's command line, which has a -- of its own, COMMAND
+comes after ---.
 
 NAME is one of
 
@@ -118,7 +119,8 @@ interface InitWords extends ProxyWords, IdentityWords {
 }
 
 export async function init(words: readonly string[], env: Environment): Promise<number> {
-  const dashes = words.indexOf('--')
+  // The kernel hands nothing to init from the second -- of its command line on, so there it is one dash more.
+  const dashes = words.findIndex((word) => word === '--' || word === '---')
   const [before, command] = dashes < 0 ? [words, []] : [words.slice(0, dashes), words.slice(dashes + 1)]
   const asked = await readArguments(grammar, before, (command) => command.opts<InitWords>())
   if (asked === undefined) return 0

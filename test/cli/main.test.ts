@@ -206,6 +206,13 @@ test('a disk that is full is one line and exit code 1, a reader that went away i
   }
 })
 
+test('init: --- is as good as --, which the kernel keeps for itself', async (t) => {
+  for (const dashes of ['--', '---']) {
+    const { code, stderr } = await dotfly(['init', '--no-harden', 'all', '--macaroon-file', '/none', dashes, 'true'])
+    t.match({ code, stderr }, { code: 1, stderr: 'ERROR macaroon file /none does not exist\n' }, dashes)
+  }
+})
+
 test('keep without a file says all that it could be given', async (t) => {
   t.strictSame(await dotfly(['keep'], { AZURE_CLIENT_ID: '' }), {
     code: 1,

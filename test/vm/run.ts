@@ -1,6 +1,7 @@
 // Boots dotfly as the init of a real kernel: Debian's cloud kernel in QEMU, software emulation, 256 MB, one door to a
-// flyd on this side. Twice: once for an image that wants a token, once for a hostile one. Prints TAP.
-// Needs: qemu-system-x86, busybox-static, e2fsprogs, binutils, curl, and a linux-image-*-cloud-amd64 package, fetched
+// flyd on this side: for an image that wants a token, and for a hostile one; and as docs/images.md has it, the single
+// executable in its place, started by the kernel itself. Prints TAP.
+// Needs: qemu-system-x86, busybox-static, e2fsprogs, binutils, patchelf, curl, and a linux-image-*-cloud-amd64 package, fetched
 // by apt-get download and only unpacked.
 
 import { execFileSync, spawn } from 'node:child_process'
@@ -15,7 +16,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = process.env['DOTFLY_VM_CACHE'] ?? join(ROOT, '.dotfly', 'vm')
 const RUN_LIMIT = 90_000
 
-const missing = ['qemu-system-x86_64', 'busybox', 'mkfs.ext4', 'strip', 'curl', 'dpkg-deb'].filter(
+const missing = ['qemu-system-x86_64', 'busybox', 'mkfs.ext4', 'strip', 'patchelf', 'curl', 'dpkg-deb'].filter(
   (program) => !found(program),
 )
 if (missing.length > 0 || process.arch !== 'x64') {
@@ -59,6 +60,15 @@ try {
     'flyd saw the credential',
   )
   check(leaks(Buffer.from(good.text)) < 0, 'the console did not')
+
+  const single = await bootInPlace(directory, kernel)
+  check(/dotfly: flyd is unreachable/.test(single.text), 'init=/.fly/init: the socket is served, to uid 1000 too')
+  check(/uid=1000/.test(single.text), 'by the words on the command line of the kernel')
+  check(/^(?:.*\s)?macaroon: none\s*$/m.test(single.text), 'the macaroon is off the disk')
+  check(/Main child exited normally with code: 42/.test(single.text), 'the exit code came back')
+  check(/Power down/i.test(single.text) && !/Kernel panic/.test(single.text), 'the machine went off')
+  check(leaks(Buffer.from(single.text)) < 0, 'nothing of the credential on the console')
+  process.stdout.write(`# the entrypoint ran after ${(single.firstLine / 1000).toFixed(1)} s\n`)
 
   const bad = await boot('a hostile image', ['--', '/dotfly/node', '/hostile.mjs'])
   const results = [...bad.text.matchAll(/attack (\S+) ([^\r\n]*)/g)].map(([, attack = '', result = '']) => ({
@@ -199,6 +209,34 @@ exit 42
   return { root, file: join(directory, 'root.ext4') }
 }
 
+/** The single executable where it belongs, a shell, and nothing else: no disk in memory before it, no script, no driver
+ * that is not in the kernel, so no network either. */
+async function bootInPlace(directory: string, kernel: string): Promise<Boot> {
+  const root = join(directory, 'single')
+  for (const name of ['bin', 'proc', 'sys', 'dev', 'run', 'tmp', 'fly'])
+    mkdirSync(join(root, name), { recursive: true })
+  const build = ['--disable-warning=ExperimentalWarning', join(ROOT, 'build/sea.ts'), '--out', root]
+  execFileSync(process.execPath, build, { cwd: ROOT, stdio: 'ignore' })
+  cpSync('/usr/bin/busybox', join(root, 'bin/busybox'))
+  for (const name of ['sh', 'id']) execFileSync('ln', ['-s', 'busybox', join(root, 'bin', name)])
+  writeFileSync(
+    join(root, 'entry.sh'),
+    'id\n/.fly/init token --timeout 60\n[ -e /fly/macaroon ] || echo macaroon: none\nexit 42\n',
+  )
+  writeFileSync(join(root, 'fly/macaroon'), `${CREDENTIAL}\n`)
+  const file = join(directory, 'single.ext4')
+  const words = ['init', '--mount', '--user', '1000:1000', '--socket', '/.fly/api,uid=1000', '--macaroon-file']
+  words.push('/fly/macaroon', '--macaroon-unlink', '--flyd', 'http://127.0.0.1:9', '---', '/bin/sh', '/entry.sh')
+  return power({
+    kernel,
+    root,
+    file,
+    name: 'the single executable, by init= on the command line',
+    append: ['root=/dev/nvme0n1', 'rootfstype=ext4', 'rw', 'init=/.fly/init', '--', ...words],
+    more: [],
+  })
+}
+
 interface Boot {
   text: string
   /** ms from power-on to the entrypoint's announcement. */
@@ -237,6 +275,35 @@ async function bootOnce(of: {
   writeFileSync(join(root, 'fly/macaroon'), `${CREDENTIAL}\n`)
   // PATH and nothing else; the shell is gone with the exec, and dotfly is PID 1.
   writeFileSync(join(root, 'dotfly/init'), `#!/bin/sh\nexec ${line}\n`, { mode: 0o755 })
+  return power({
+    kernel: of.kernel,
+    root,
+    file,
+    name: of.name,
+    append: [],
+    more: [
+      '-initrd',
+      of.initrd,
+      '-netdev',
+      `user,id=n,restrict=on,guestfwd=tcp:10.0.2.100:4280-cmd:busybox nc 127.0.0.1 ${of.port}`,
+      '-device',
+      'virtio-net-pci,netdev=n,romfile=',
+    ],
+  })
+}
+
+/** Makes the disk `file` of `root`, and runs the machine until it goes off. */
+async function power(of: {
+  kernel: string
+  root: string
+  file: string
+  name: string
+  /** To the kernel's command line. */
+  append: readonly string[]
+  /** To QEMU's. */
+  more: readonly string[]
+}): Promise<Boot> {
+  const { root, file } = of
   rmSync(file, { force: true })
   execFileSync('mkfs.ext4', ['-q', '-O', '^has_journal', '-d', root, file, '400M'], { stdio: 'ignore' })
   const [vmlinuz = ''] = readdirSync(join(of.kernel, 'boot')).filter((name) => name.startsWith('vmlinuz'))
@@ -260,18 +327,13 @@ async function bootOnce(of: {
       'stdio',
       '-kernel',
       join(of.kernel, 'boot', vmlinuz),
-      '-initrd',
-      of.initrd,
       '-append',
-      'console=ttyS0 quiet panic=-1 secretmem.enable=1 mitigations=off',
+      ['console=ttyS0 quiet panic=-1 secretmem.enable=1 mitigations=off', ...of.append].join(' '),
       '-drive',
       `file=${file},format=raw,if=none,id=d,cache=unsafe`,
       '-device',
       'nvme,drive=d,serial=d',
-      '-netdev',
-      `user,id=n,restrict=on,guestfwd=tcp:10.0.2.100:4280-cmd:busybox nc 127.0.0.1 ${of.port}`,
-      '-device',
-      'virtio-net-pci,netdev=n,romfile=',
+      ...of.more,
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
