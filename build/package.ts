@@ -16,7 +16,7 @@ const TREE = join(DIST, 'tree')
 /** Src files that every `init` loads on its way: one chunk, and no more in it, for V8 reads all of it. The rest is loaded
  * by who needs it. */
 const HOT =
-  /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output|init)|init\/(?!tokens|metrics|activation|service|probe)[a-z]+|os\/(?!peer|inherit|notify|landlock)[a-z]+|errors)\.js$/
+  /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output|init)|init\/(?!tokens|metrics|activation|service)[a-z]+|os\/(?!peer|inherit|notify|landlock)[a-z]+|errors)\.js$/
 
 /** Named as src/os/self.ts asks for them. */
 const PARTS = {

@@ -27,6 +27,7 @@ import type { Step } from './steps.ts'
 import type { MetricsAddress } from '../metrics/address.ts'
 import type { Metrics } from './metrics.ts'
 import type { Supervised } from './supervise.ts'
+import { LOOK } from './watchdog.ts'
 
 export type OnExit = 'exit' | 'poweroff' | 'reboot'
 
@@ -128,6 +129,7 @@ class Machine {
   #early: number[] = [] // signals that came before it
   readonly #unwanted = new AbortController() // it was asked to end before it was there
   #stopping: NodeJS.Timeout | undefined
+  #looking: NodeJS.Timeout | undefined
 
   constructor(options: InitOptions, log: Log) {
     this.#options = options
@@ -161,8 +163,10 @@ class Machine {
         this.#log.line('warn', `[fly api proxy] ${why}, starting it again in ${Math.round(pause)} ms`)
         this.#metrics?.away()
       },
+      watched: (why) => this.#log.line('warn', `[fly api proxy] ${why}`),
     })
     this.#proxy = proxy
+    this.#looking = setInterval(() => proxy.look(), LOOK)
     proxy.ready.catch((error: unknown) => this.#log.line('error', `[fly api proxy] ${describe(error)}`))
 
     const env = { ...this.#options.env, ...config?.env }
@@ -208,6 +212,7 @@ class Machine {
     this.#log.line('info', 'Starting clean up.')
     await this.#sweep()
     await this.#companion?.stop()
+    clearInterval(this.#looking)
     await this.#proxy?.stop()
     await this.#metrics?.stop()
     this.#children.close()

@@ -6,19 +6,23 @@ import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
 import { executable } from '../os/self.ts'
+import { send } from '../os/signals.ts'
 import type { Rights } from '../os/spawn.ts'
 import { Children } from '../os/wait.ts'
 import { loadMacaroon } from './credential.ts'
 import { LaunchError } from './error.ts'
+import { ask, probeAt } from './probe.ts'
 import { checkReachable } from './reach.ts'
 import { STEP_NAMES } from './steps.ts'
 import type { Step } from './steps.ts'
-import type { ProxyOptions } from './options.ts'
+import type { ProxyOptions, SocketOptions } from './options.ts'
 import { bindSocket } from './sockets.ts'
 import type { Bound } from './sockets.ts'
 import { supervise } from './supervise.ts'
 import type { Supervised } from './supervise.ts'
+import { LOOK, PATIENCE, watchdog } from './watchdog.ts'
 
+const SIGKILL = 9
 const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
@@ -34,6 +38,15 @@ export interface Surroundings {
   steps: ReadonlySet<Step>
   /** The proxy ended and is about to be started again. */
   restarting(why: string, pause: number): void
+  /** Where nobody else watches it: it does not answer and is killed, or it cannot be watched. */
+  watched?: (why: string) => void
+}
+
+export interface Launched extends Supervised {
+  /** Resolves when the first process listens. */
+  readonly ready: Promise<void>
+  /** Looks whether it hangs, where it is watched: to be called every LOOK ms. */
+  look(): void
 }
 
 /** Nobody else's number: not "nobody" (65534), whose files and processes others own too, but the `nonroot` of images
@@ -76,7 +89,7 @@ export async function launchProxy(
   options: ProxyOptions,
   report: (event: Event) => void,
   surroundings: Surroundings,
-): Promise<Supervised & { ready: Promise<void> }> {
+): Promise<Launched> {
   const { children, steps } = surroundings
   const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
@@ -94,12 +107,20 @@ export async function launchProxy(
     release()
     throw error
   }
+  const served = [...options.sockets]
+  if (surroundings.watched !== undefined) {
+    const probe = await bindProbe(options.sockets, surroundings.watched)
+    if (probe !== undefined) {
+      bound.push(probe.bound)
+      served.push(probe.socket)
+    }
+  }
   const sockets = bound.map(({ fd }) => fd)
 
   const line = JSON.stringify({
     page: FIRST_INHERITED,
     flyd,
-    sockets: options.sockets.map(({ policy, allow, audiences, uid }, i) => ({
+    sockets: served.map(({ policy, allow, audiences, uid }, i) => ({
       fd: FIRST_INHERITED + 1 + i,
       preset: policy,
       allow,
@@ -124,7 +145,8 @@ export async function launchProxy(
       clearTimeout(late)
       listens()
     }
-    report(event)
+    // The probe's are nobody's requests.
+    if (!('socket' in event) || event.socket < options.sockets.length) report(event)
   }
 
   const trusted = supervise({
@@ -156,6 +178,18 @@ export async function launchProxy(
     },
     patience: STOP_LIMIT,
   })
+  const probe = served[options.sockets.length]
+  const look =
+    probe === undefined
+      ? () => undefined
+      : watchdog(
+          () => trusted.pid,
+          () => ask(probe.path),
+          (pid) => {
+            surroundings.watched?.(`has not answered for ${(LOOK * PATIENCE) / 1000} s: it is killed`)
+            send(pid, SIGKILL)
+          },
+        )
   let over: Promise<void> | undefined
   return {
     get pid() {
@@ -163,12 +197,27 @@ export async function launchProxy(
     },
     tell: trusted.tell,
     ready,
+    look,
     stop: () =>
       (over ??= (async () => {
         clearTimeout(late)
         await trusted.stop()
         release()
       })()),
+  }
+}
+
+/** A socket beside the first, for the watchdog alone. Whoever cannot be watched is served all the same. */
+async function bindProbe(
+  [first]: ProxyOptions['sockets'],
+  complain: (why: string) => void,
+): Promise<{ socket: SocketOptions; bound: Bound } | undefined> {
+  const socket = probeAt(`${first?.path}.probe`)
+  try {
+    return { socket, bound: await bindSocket(socket) }
+  } catch (error) {
+    complain(`is not watched: ${error instanceof Error ? error.message : 'for no reason'}`)
+    return undefined
   }
 }
 

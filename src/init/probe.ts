@@ -3,7 +3,6 @@
 // to the launcher, which has no more rights than any user; one event loop serves them all.
 
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { SocketOptions } from './options.ts'
@@ -26,23 +25,28 @@ export function openProbe(): Probe {
   const directory = mkdtempSync(join(tmpdir(), 'dotfly-probe-'))
   const path = join(directory, 'socket')
   return {
-    socket: {
-      path,
-      mode: 0o600,
-      policy: 'token',
-      allow: [],
-      audiences: ['dotfly:nobody'],
-    },
+    socket: probeAt(path),
     ask: (limit) => ask(path, limit),
     close: () => rmSync(directory, { recursive: true, force: true }),
   }
 }
 
-function ask(path: string, limit: number): Promise<boolean> {
+/** A socket for questions alone. */
+export const probeAt = (path: string): SocketOptions => ({
+  path,
+  mode: 0o600,
+  policy: 'token',
+  allow: [],
+  audiences: ['dotfly:nobody'],
+})
+
+/** True when the answer came, within `limit` ms where there is one; false when it did not, or cannot any more. */
+export function ask(path: string, limit?: number): Promise<boolean> {
+  const { connect } = process.getBuiltinModule('node:net') // as in src/init/supervise.ts
   return new Promise((resolve) => {
     let answer = ''
     const socket = connect({ path })
-    const late = setTimeout(() => socket.destroy(), limit)
+    const late = limit === undefined ? undefined : setTimeout(() => socket.destroy(), limit)
     socket.setEncoding('latin1').on('data', (text: string) => (answer += text))
     socket.on('error', () => socket.destroy()) // told by the answer that is not there
     socket.on('close', () => {

@@ -10,13 +10,15 @@ type Functions<T extends Signatures> = ReturnType<typeof ffi.dlopen<T>>['functio
  * call. */
 export function bind<const T extends Signatures>(signatures: T): Functions<T> {
   const bound = {}
+  let lib: ffi.DynamicLibrary | undefined
   for (const name of Object.keys(signatures)) {
     Object.defineProperty(bound, name, {
       configurable: true,
       get() {
-        const { functions } = ffi.dlopen(null, { [name]: signatures[name] ?? {} })
-        Object.defineProperty(bound, name, { value: functions[name] })
-        return functions[name]
+        lib ??= new ffi.DynamicLibrary(null)
+        const value = lib.getFunction(name, signatures[name] ?? {})
+        Object.defineProperty(bound, name, { value })
+        return value
       },
     })
   }

@@ -15,16 +15,20 @@ export function adoptOrphans(): void {
   if (process.pid !== 1) libc.prctl(PR_SET_CHILD_SUBREAPER, 1n, 0n, 0n, 0n)
 }
 
+/** Is there a /proc, and of our PID namespace? */
+function isOurs(): boolean {
+  try {
+    return readlinkSync('/proc/self') === String(process.pid)
+  } catch {
+    return false // not mounted
+  }
+}
+
 /** The pids below us that have not ended, without `except`; undefined where /proc is missing or is of another PID
  * namespace, whose numbers mean other processes. */
 export function descendants(except: number): number[] | undefined {
-  let names
-  try {
-    if (readlinkSync('/proc/self') !== String(process.pid)) return undefined
-    names = readdirSync('/proc')
-  } catch {
-    return undefined // not mounted
-  }
+  if (!isOurs()) return undefined
+  const names = readdirSync('/proc')
   const parents = new Map<number, number>()
   const zombies = new Set<number>()
   for (const name of names) {
@@ -45,13 +49,34 @@ export function descendants(except: number): number[] | undefined {
   })
 }
 
+/** What a process, or its first thread, is doing. */
+export interface Activity {
+  /** As in proc_pid_stat(5): R runs or would, S sleeps, D waits for the kernel, T is stopped, t is traced. */
+  readonly state: string
+  /** Seconds that it has had. */
+  readonly cpu: number
+}
+
+const TICKS = 100 // a second, USER_HZ: the same on every architecture that Node knows
+
+/** Of its first thread, where all JavaScript runs; undefined where /proc does not tell. */
+export function activityOf(pid: number): Activity | undefined {
+  const found = isOurs() ? fieldsOf(`${pid}/task/${pid}`) : undefined
+  return found && { state: found[0] ?? '', cpu: (Number(found[11]) + Number(found[12])) / TICKS }
+}
+
 function readStat(pid: string): { parent: number; zombie: boolean } | undefined {
+  const found = fieldsOf(pid)
+  return found && { parent: Number(found[1]), zombie: found[0] === 'Z' || found[0] === 'X' }
+}
+
+/** Of stat in /proc, from the state on; undefined where it ended while we looked. */
+function fieldsOf(pid: string): string[] | undefined {
   try {
     // The name, in parentheses, may itself hold some: what follows the last one counts.
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    const [state, parent] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return { parent: Number(parent), zombie: state === 'Z' || state === 'X' }
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return undefined // it ended while we looked
+    return undefined
   }
 }

@@ -59,10 +59,10 @@ export function send(pid: number, signal: number): boolean {
 }
 
 /** Node started with --disable-sigusr1 leaves it blocked; a handler is in place, so it may come. */
-export function unblock(signal: number): void {
+export function unblock(...signals: readonly number[]): void {
   const set = Buffer.alloc(128)
   libc.sigemptyset(set)
-  libc.sigaddset(set, signal)
+  for (const signal of signals) libc.sigaddset(set, signal)
   libc.pthread_sigmask(SIG_UNBLOCK, set, 0n)
 }
 
@@ -72,17 +72,18 @@ export function listen(signals: readonly number[], hear: (signal: number) => voi
   const callback = lib.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, signal) => {
     setImmediate(hear, signal)
   })
-  for (const signal of signals) {
-    const name = NAMES.get(signal)
-    if (name !== undefined) {
-      process.on(name, () => hear(signal))
-      unblock(signal)
-      continue
-    }
-    // For good: a handle of the event loop must never move or be collected, so no collector knows of it.
-    const at = libc.malloc(libc.uv_handle_size(UV_SIGNAL))
-    if (at === 0n) throw new Error(`no memory to watch signal ${signal}`)
-    if (libc.uv_signal_init(ffi.getCurrentEventLoop(), at) !== 0) throw new Error(`cannot watch signal ${signal}`)
+  const named = signals.filter((signal) => NAMES.has(signal))
+  for (const signal of named) process.on(NAMES.get(signal) ?? '', () => hear(signal))
+  unblock(...named)
+  const others = signals.filter((signal) => !NAMES.has(signal))
+  const size = libc.uv_handle_size(UV_SIGNAL)
+  // For good: a handle of the event loop must never move or be collected, so no collector knows of it.
+  const handles = libc.malloc(size * BigInt(others.length))
+  if (handles === 0n) throw new Error('no memory to watch signals')
+  const loop = ffi.getCurrentEventLoop()
+  for (const [i, signal] of others.entries()) {
+    const at = handles + BigInt(i) * size
+    if (libc.uv_signal_init(loop, at) !== 0) throw new Error(`cannot watch signal ${signal}`)
     if (libc.uv_signal_start(at, callback, signal) !== 0) throw new Error(`cannot watch signal ${signal}`)
     libc.uv_unref(at)
   }
