@@ -167,13 +167,13 @@ test('no token in time: fail says why in one line, continue goes on and keeps tr
   const it = await issuer(t)
   const good = it.answer
   it.answer = (response) => response.writeHead(503).end()
-  const fails = keeping(t, it.socket, ROLE, { wait: { limit: 300, otherwise: 'fail' } })
+  const fails = keeping(t, it.socket, ROLE, { wait: { limit: 1500, otherwise: 'fail' } })
   await t.rejects(fails.keeper.start(), {
     name: Failure.name,
     message: /^no token in .*oidc_token after \d+(?:\.\d)? s \(FLYD_DOWN\): see dotfly doctor/,
   })
   const count = it.asked.length
-  const goesOn = keeping(t, it.socket, ROLE, { wait: { limit: 300, otherwise: 'continue' } })
+  const goesOn = keeping(t, it.socket, ROLE, { wait: { limit: 1500, otherwise: 'continue' } })
   t.equal(await goesOn.keeper.start(), 'late')
   t.match(goesOn.events.at(-1), { kind: 'late', missing: [join(goesOn.dir, 'oidc_token')] })
   it.answer = good
