@@ -146,7 +146,7 @@ test('--token-file: PATH,aud=… and four settings', async (t) => {
     't,aud=x': /from \/ on/,
     '/run/,aud=x': /from \/ on/,
     '/run/t': /write aud=AUDIENCE/,
-    '/run/t,aud=': /not plain text/,
+    '/run/t,aud=': /aud has no value/,
     '/run/t,aud=a,aud=b': /given twice/,
     '/run/t,aud=a,user=b': /unknown setting user=b/,
     '/run/t,aud=a,uid=app': /not a number/,
