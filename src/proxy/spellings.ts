@@ -188,6 +188,16 @@ export function escapeAt(b: Uint8Array, i: number): number {
 }
 export const lengthOf = (escape: number): number => escape >> 8
 
+/** Bytes from `i` on that are, or begin, an escape: `cutAt` is never more. */
+export function pathAt(b: Uint8Array, i: number): number {
+  let length = 0
+  for (let node = 0; length < LONGEST_ESCAPE; length++) {
+    node = NEXT[node * 64 + (COLUMN[b[i + length] ?? 0] ?? 0)] ?? 0
+    if (node === 0) break
+  }
+  return length
+}
+
 /** The byte of an escape that ends before `i` and has lost its head: `66` of `%66`, `02;` of `&#102;`; or -1. */
 export function headless(b: Uint8Array, i: number): number {
   const end = b[i - 1] === 0x3b ? i - 1 : i
@@ -199,11 +209,12 @@ export function headless(b: Uint8Array, i: number): number {
   return from === end || byte > 255 ? -1 : byte
 }
 
+/** Bytes of the gap that this escape, or else this raw byte, is; or 0. */
+const gapOf = (escape: number, c = 1): number =>
+  escape > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(c) ? 1 : 0
+
 /** Bytes of one gap at `i`, or 0. */
-export function gapAt(b: Uint8Array, i: number): number {
-  const escape = escapeAt(b, i)
-  return lengthOf(escape) > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(b[i] ?? 1) ? 1 : 0
-}
+export const gapAt = (b: Uint8Array, i: number): number => gapOf(escapeAt(b, i), b[i])
 
 /** The longest escape that ends before `i`, as `escapeAt` has it. */
 export function escapeBefore(b: Uint8Array, i: number): number {
@@ -217,10 +228,7 @@ export function escapeBefore(b: Uint8Array, i: number): number {
 }
 
 /** Bytes of one gap that ends before `i`, or 0. */
-export function gapBefore(b: Uint8Array, i: number): number {
-  const escape = escapeBefore(b, i)
-  return escape > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(b[i - 1] ?? 1) ? 1 : 0
-}
+export const gapBefore = (b: Uint8Array, i: number): number => gapOf(escapeBefore(b, i), b[i - 1])
 
 /** How `want` stands at `i`: bytes of gap << 8 | bytes of its unit; 0 where it does not. */
 export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
@@ -229,7 +237,7 @@ export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Arra
     const escape = INTRODUCES[c] !== 0 ? escapeAt(b, at) : 0
     if (lengthOf(escape) > 0 && stream[escape & 255] === want) return ((at - i) << 8) | lengthOf(escape)
     if (stream[c] === want) return ((at - i) << 8) | 1
-    gap = INTRODUCES[c] !== 0 ? gapAt(b, at) : 0
+    gap = gapOf(escape, c)
   }
   return 0
 }
@@ -242,7 +250,7 @@ export function unitBefore(b: Uint8Array, i: number, want: number, stream: Uint8
     // Raw, unless it is the `A` of %0A.
     const isRaw = escape === 0 || !isGap(escape & 255)
     if (isRaw && at > 0 && stream[b[at - 1] ?? 0] === want) return ((i - at) << 8) | 1
-    gap = gapBefore(b, at)
+    gap = gapOf(escape, b[at - 1])
   }
   return 0
 }
@@ -250,20 +258,29 @@ export function unitBefore(b: Uint8Array, i: number, want: number, stream: Uint8
 /** Bytes from `i` on that are the head of an escape for `want` or for a gap; backwards: bytes before `i`, the tail. */
 export function cutAt(b: Uint8Array, i: number, want: number, kind: number, backwards: boolean): number {
   let cut = 0
-  const near = COLUMN[b[backwards ? i - 1 : i] ?? 1] ?? 0
-  for (const form of near === 0 ? [] : (ACCEPTED[kind]?.[want] ?? [])) {
-    if (COLUMN[form.charCodeAt(backwards ? form.length - 1 : 0)] !== near) continue
-    for (let length = form.length - 1; length > cut; length--) {
-      const [from, at] = backwards ? [i - length, form.length - length] : [i, 0]
-      let k = 0
-      while (k < length && COLUMN[b[from + k] ?? 1] === COLUMN[form.charCodeAt(at + k)]) k++
-      if (k === length) cut = length
-    }
+  const [from, step] = backwards ? [i - 1, -1] : [i, 1]
+  const near = COLUMN[b[from] ?? 1] ?? 0
+  for (const form of near === 0 ? [] : (accepted(want, kind, backwards)[near] ?? [])) {
+    let length = 1
+    while (length < form.length - 1 && COLUMN[b[from + step * length] ?? 1] === form[length]) length++
+    if (length > cut) cut = length
   }
   return cut
 }
 
-/** By kind and byte: all escapes that are accepted for it. */
-const ACCEPTED = STREAM.map((stream) =>
-  FORMS.map((_, want) => FORMS.flatMap((forms, c) => (stream[c] === want || isGap(c) ? forms : []))),
-)
+const ACCEPTED = new Map<number, Uint8Array[][]>()
+
+/** The escapes that are accepted for `want`, and those for gaps, as columns; backwards: from their ends. By the first. */
+function accepted(want: number, kind: number, backwards: boolean): Uint8Array[][] {
+  const key = (want << 3) | (kind << 1) | (backwards ? 1 : 0)
+  let forms = ACCEPTED.get(key)
+  if (forms === undefined) {
+    ACCEPTED.set(key, (forms = []))
+    for (const form of new Set(FORMS.filter((_, c) => STREAM[kind]?.[c] === want || isGap(c)).flat())) {
+      const columns = Uint8Array.from(form, (c) => COLUMN[c.charCodeAt(0)] ?? 0)
+      if (backwards) columns.reverse()
+      ;(forms[columns[0] ?? 0] ??= []).push(columns)
+    }
+  }
+  return forms
+}

@@ -19,6 +19,7 @@ import {
   isGap,
   lengthOf,
   needles,
+  pathAt,
   unitAt,
   unitBefore,
 } from './spellings.ts'
@@ -267,7 +268,12 @@ export class Needles {
     const kind = this.#kind[n] ?? 0
     const stream = STREAM[kind] ?? STANDARD
     const bytes = this.#bytes
+    let [as, from, to]: [Uint8Array, number, number] = [bytes, 1, 0]
     for (const cased of CASES[kind] ?? []) {
+      // A case that writes all of the last run as that one did finds it again: digits have one.
+      let same: number = from
+      while (same <= to && cased[bytes[same] ?? 0] === as[bytes[same] ?? 0]) same++
+      if (same > to && from <= to) continue
       let end = r
       let next = n
       for (let step; this.#kind[next] !== 0; next++) {
@@ -287,6 +293,7 @@ export class Needles {
         start -= step & 255
         this.#unitFrom[first - 1] = start
       }
+      ;[as, from, to] = [cased, first - 1, next]
       // Most are soon over, by chance; what is cut off before a run is 9 bytes at most.
       const isCut = INTRODUCES[b[end] ?? 0] !== 0 || isGap(b[start - 1] ?? 1)
       if (end - start < (isCut ? 2 : WINDOW - 9) || (start >= this.#long.from && end < this.#long.to)) continue
@@ -306,16 +313,20 @@ export class Needles {
     for (let gap = 1; gap > 0 && headEnd > start - WINDOW; headEnd -= gap) gap = gapBefore(b, headEnd)
     for (let gap = 1; gap > 0 && tail < end + WINDOW; tail += gap) gap = gapAt(b, tail)
     let [head, headIs, tailEnd] = [headEnd, first - 1, tail]
-    for (let i = -1; i < 4; i++) {
+    for (let i = headEnd < start ? -1 : 0; i < 4; i++) {
       const [from, is] = i < 0 ? [headEnd, first - 1] : [start + i, first - 1 + i]
       const cut = from - cutAt(b, from, want(is), kind, true)
       if (cut < head) [head, headIs] = [cut, is]
     }
-    for (const [from, is] of [
+    const tails = [
       [tail, next],
       [end, next],
       [end - 1, next - 1],
-    ] as const) {
+    ] as const
+    const reach = end + pathAt(b, end)
+    const isLast = tail === end && INTRODUCES[b[end - 1] ?? 0] === 0
+    if (isLast && reach - head < WINDOW && reach < b.length) return
+    for (const [from, is] of isLast ? [[end, next] as const] : tails) {
       tailEnd = Math.max(tailEnd, from + cutAt(b, from, want(is), kind, false))
     }
     // Gaps spell nothing: were they enough, two numbers with blank lines between them would be a run.

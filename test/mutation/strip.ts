@@ -68,6 +68,8 @@ const MUTANTS: [string, File, string, string][] = [
     'const to = run.to',
   ],
   ['nothing is held', 'strip', 'let hold = Math.min(this.#needles.findTail(end)', 'let hold = Math.min(0'],
+  ['a short run at the end is not held', 'strip', 'reach - head < WINDOW && reach < b.length', 'reach - head < WINDOW'],
+  ['one case is enough', 'strip', 'same > to && from <= to', 'same >= from && from <= to'],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],
   ['runs are counted in pieces', 'strip', 'run.from > this.#open.to', 'run.from >= this.#open.to'],

@@ -191,6 +191,14 @@ test('nothing that could not become a window waits', async (t) => {
     '',
     'and is blanked with the rest of it',
   )
+  for (const escape of ['%', '=', '\\x', '\\u00']) {
+    const escaped = [...secret.value.subarray(-30, -28)]
+      .map((c) => `${escape}${c.toString(16).padStart(2, '0')}`)
+      .join('')
+    const early = new Strip(needles)
+    t.ok(early.push(Buffer.from(`<<${escaped}`)).length < 6, `and so does one of escapes, ${escape}`)
+    t.equal(early.end().toString('latin1').slice(-4), escaped.slice(-4), 'but not for ever')
+  }
   const spared = new Strip(needles)
   const twelve = Buffer.concat([Buffer.from('<<'), tail.subarray(0, 12)])
   t.equal(
