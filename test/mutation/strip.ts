@@ -92,7 +92,7 @@ const MUTANTS: [string, File, string, string][] = [
   ['no NULs of UTF-16', 'spellings', '|| c === 0x0d || c === 0', '|| c === 0x0d'],
   ['backslashes introduce nothing', 'spellings', 'INTRODUCERS = [0x25, 0x5c,', 'INTRODUCERS = [0x25, 0x25,'],
   ['%25 is no %', 'spellings', "  ['%25', '%'],\n", ''],
-  ['a cut unit does not count', 'spellings', 'if (k === length) cut = length', 'if (k === length) cut = 0'],
+  ['a cut unit does not count', 'spellings', 'if (length > cut) cut = length', 'if (length > cut) cut = 0'],
   ['half known base64 characters are secret', 'anatomy', 'return first & (', 'return first | ('],
   ['the cid of a third party is public', 'anatomy', "if (key === 'vid ') secret.fill(1, cid, at - 1)", ''],
   ['what is not understood is public', 'anatomy', '      secret.fill(1, at, end)\n', ''],
