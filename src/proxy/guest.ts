@@ -39,7 +39,8 @@ export class Guest implements Listener, Hearer {
   readonly #caller: { pid: number; uid: number; gid: number }
   readonly #reader = new RequestReader()
   #exchange: Exchange | undefined
-  #last: { readonly bytes: Buffer; readonly request: Request; readonly ask: Ask } | undefined
+  #last: { readonly request: Request; readonly ask: Ask; bytes: number } | undefined
+  #seen: Buffer | undefined // how it came: its `bytes`, and then its body
   #begun = 0 // door.now() at which the exchange began
   #requests = 0
   #deadline: number
@@ -128,7 +129,7 @@ export class Guest implements Listener, Hearer {
     }
     const fresh = !this.#reader.partial
     // Clients that keep a connection repeat themselves to the byte, and nothing but the bytes decides.
-    if (fresh && this.#last?.bytes.equals(bytes) === true && this.pending <= HIGH_WATER) {
+    if (fresh && this.#isLast(bytes) && this.#last !== undefined && this.pending <= HIGH_WATER) {
       this.#serve(this.#last.request, this.#last.ask)
       return
     }
@@ -177,7 +178,7 @@ export class Guest implements Listener, Hearer {
   }
 
   #begin(request: Request, bytes: Buffer | undefined): void {
-    const ask = this.#door.judge(request)
+    const ask = this.#judge(request)
     if (typeof ask === 'string') {
       // A refused HEAD has a body in our answer and none in its sender's mind: the connection cannot go on.
       // A target that is none, or hostile, could be read in another way too, and with it all that follows.
@@ -186,9 +187,42 @@ export class Guest implements Listener, Hearer {
       this.#refuse(ask, request.method, request.keepAlive && goesOn)
       return
     }
-    if (bytes !== undefined && bytes.length <= REPEAT_LIMIT && !this.#reader.partial)
-      this.#last = { bytes: Buffer.from(bytes), request: { ...request, body: EMPTY }, ask }
+    this.#remember(request, ask, bytes)
     this.#serve(request, ask)
+  }
+
+  /** Requests that differ in what goes nowhere, such as an id in a field that nobody asks for, are judged once. */
+  #judge(request: Request): Ask | Code {
+    const last = this.#last
+    if (
+      last?.request.method === request.method &&
+      last.request.target === request.target &&
+      last.request.body.equals(request.body) &&
+      last.request.fields.length === request.fields.length &&
+      request.fields.every(([name, value], i) => {
+        const [before, said] = last.request.fields[i] ?? []
+        return name === before && value === said
+      })
+    )
+      return last.ask
+    return this.#door.judge(request)
+  }
+
+  #remember(request: Request, ask: Ask, bytes: Buffer | undefined): void {
+    const length = bytes === undefined || this.#reader.partial ? 0 : bytes.length
+    const { body } = request
+    this.#last = undefined
+    if (length + body.length > REPEAT_LIMIT) return
+    this.#seen ??= Buffer.allocUnsafeSlow(REPEAT_LIMIT)
+    bytes?.copy(this.#seen, 0, 0, length)
+    body.copy(this.#seen, length)
+    request.body = this.#seen.subarray(length, length + body.length)
+    this.#last = { request, ask, bytes: length }
+  }
+
+  #isLast(bytes: Buffer): boolean {
+    const length = this.#last?.bytes ?? 0
+    return length === bytes.length && this.#seen !== undefined && bytes.compare(this.#seen, 0, length) === 0
   }
 
   #serve(request: Request, ask: Ask): void {

@@ -11,7 +11,7 @@ export interface Request {
   /** As sent, less the authority of an absolute-form target, which Deno sends: never used for routing. */
   readonly target: string
   readonly fields: readonly Field[]
-  readonly body: Buffer
+  body: Buffer
   readonly http10: boolean
   readonly keepAlive: boolean
   /** True when the guest waits for `100 Continue` before it sends the body. */
@@ -33,7 +33,10 @@ const CHUNK_LINE = /^([0-9A-Fa-f]{1,6})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=[!#$%&
 const REFUSED: ReadonlyMap<string, Code> = new Map([
   ['upgrade', 'REQUEST_MALFORMED'], // what follows would not be HTTP/1
   // A browser page, a redirect or another proxy speaks through an app that was fooled: SSRF.
-  ...['origin', 'referer', 'forwarded', 'via'].map((name): [string, Code] => [name, 'FORWARDED_REQUEST']),
+  ...['origin', 'referer', 'forwarded', 'x-forwarded-', 'via'].map((name): [string, Code] => [
+    name,
+    'FORWARDED_REQUEST',
+  ]),
 ])
 
 /** Reads the requests of one connection in order. `push` bytes, then `read` until it answers undefined: more bytes
@@ -42,7 +45,7 @@ export class RequestReader {
   #bytes: Buffer = Buffer.alloc(0) // unread
   #store: Buffer = this.#bytes // what they lie in, when it is ours
   #searched = 0 // no end of head before this
-  #head: (Omit<Request, 'body'> & { readonly length: number }) | undefined
+  #head: (Request & { readonly length: number }) | undefined
   #body: Buffer[] = [] // chunks read so far
   #bodyLength = 0
   #announced = false
@@ -97,7 +100,8 @@ export class RequestReader {
     }
     const body = this.#head.length === CHUNKED ? this.#readChunks() : this.#take(this.#head.length)
     if (typeof body !== 'object') return body
-    const request = { ...this.#head, body }
+    const request = this.#head
+    request.body = body
     this.#head = undefined
     this.#announced = false
     return request
@@ -126,9 +130,9 @@ export class RequestReader {
     this.#searched = 0
     if (end > HEAD_LIMIT)
       return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
-    const head = this.#bytes.toString('latin1', 0, end + 2)
+    const head = parseHead(this.#bytes, end + 2)
     this.#bytes = this.#bytes.subarray(end + 4)
-    return parseHead(head)
+    return head
   }
 
   #readChunks(): Buffer | Code | undefined {
@@ -157,22 +161,25 @@ export class RequestReader {
   }
 }
 
+const EMPTY = Buffer.alloc(0)
 const CHUNKED = -1
 const CR = 0x0d
 const LF = 0x0a
 const isUpper = (c: number): boolean => c >= 0x41 && c <= 0x5a
 
-function parseHead(head: string): (Omit<Request, 'body'> & { length: number }) | Code {
-  const end = head.indexOf('\r\n')
+/** The head that ends at `to`, the CRLF of its last line within. */
+function parseHead(bytes: Buffer, to: number): (Request & { length: number }) | Code {
+  let end = 0
+  while (bytes[end] !== CR || bytes[end + 1] !== LF) end++
   if (end > LINE_LIMIT) return 'REQUEST_LINE_TOO_LONG'
-  const line = head.slice(0, end)
+  const line = bytes.toString('latin1', 0, end)
   const [, method, target, minor] = REQUEST_LINE.exec(line) ?? []
   if (method === undefined || target === undefined) {
     return /^\S+ \S+(?: HTTP\/[0-9.]+)?$/.test(line) && !/ HTTP\/1\.[01]$/.test(line)
       ? 'VERSION_NOT_SUPPORTED'
       : 'REQUEST_MALFORMED'
   }
-  const fields = readFields(head, end + 2, FIELD_LIMIT)
+  const fields = readFields(bytes, end + 2, to, FIELD_LIMIT)
   if (fields === 'too many') return 'REQUEST_HEAD_TOO_LARGE'
   if (fields === 'malformed') return 'REQUEST_MALFORMED'
 
@@ -197,7 +204,7 @@ function parseHead(head: string): (Omit<Request, 'body'> & { length: number }) |
       if (value.toLowerCase() !== '100-continue') return 'EXPECTATION_FAILED'
       expects = !http10
     } else {
-      const code = REFUSED.get(name) ?? (name.startsWith('x-forwarded-') ? 'FORWARDED_REQUEST' : undefined)
+      const code = REFUSED.get(name)
       if (code !== undefined) return code
     }
   }
@@ -205,5 +212,14 @@ function parseHead(head: string): (Omit<Request, 'body'> & { length: number }) |
   if (length !== undefined && length !== 0 && method === 'GET') return 'REQUEST_MALFORMED'
   if (length !== undefined && length > BODY_LIMIT) return 'REQUEST_BODY_TOO_LARGE'
   const path = target.startsWith('/') ? target : target.replace(AUTHORITY, '')
-  return { method, target: path === '' ? '/' : path, fields, http10, keepAlive, expects, length: length ?? 0 }
+  return {
+    method,
+    target: path === '' ? '/' : path,
+    fields,
+    body: EMPTY,
+    http10,
+    keepAlive,
+    expects,
+    length: length ?? 0,
+  }
 }

@@ -75,7 +75,10 @@ export class ResponseReader {
           const head = this.#until(bytes, at, END_OF_HEAD, HEAD_LIMIT)
           if (typeof head !== 'object') return head
           at = head.next
-          const begun = this.#begin(head.text, sink)
+          const begun =
+            from < 0
+              ? this.#begin(Buffer.from(head.text, 'latin1'), 0, head.text.length, sink)
+              : this.#begin(bytes, from, at - END_OF_HEAD.length, sink)
           if (typeof begun === 'string' && begun !== 'interim') return begun
           if (typeof begun === 'object' && from >= 0) this.#remember(bytes.subarray(from, at), begun)
           break
@@ -114,7 +117,7 @@ export class ResponseReader {
           if (typeof line !== 'object') return line
           at = line.next
           if (line.text === '') return this.#finish(bytes, at, sink)
-          const field = readFields(line.text, 0, 1)
+          const field = readFields(Buffer.from(line.text, 'latin1'), 0, line.text.length, 1)
           if (++this.#trailers > TRAILER_LIMIT || typeof field === 'string') return 'FLYD_MALFORMED'
           // Some readers would frame by these even here: RFC 9110 section 6.5.1 forbids them.
           if (/^(?:content-length|transfer-encoding)$/.test(field[0]?.[0] ?? '')) return 'FLYD_MALFORMED'
@@ -146,12 +149,13 @@ export class ResponseReader {
     return { text, next: at + taken }
   }
 
-  /** Judges a head and tells the sink; a code when the answer cannot be judged. */
-  #begin(head: string, sink: AnswerSink): AnswerHead | 'interim' | Code {
-    const end = head.indexOf(CRLF)
-    const [, minor, digits] = STATUS_LINE.exec(end < 0 ? head : head.slice(0, end)) ?? []
+  /** Judges a head, whose last line has no CRLF, and tells the sink; a code when the answer cannot be judged. */
+  #begin(bytes: Buffer, from: number, to: number, sink: AnswerSink): AnswerHead | 'interim' | Code {
+    const crlf = bytes.indexOf(CRLF, from, 'latin1')
+    const end = crlf < 0 || crlf > to ? to : crlf
+    const [, minor, digits] = STATUS_LINE.exec(bytes.toString('latin1', from, end)) ?? []
     if (digits === undefined) return 'FLYD_MALFORMED'
-    const fields = end < 0 ? [] : readFields(head, end + 2, FIELD_LIMIT)
+    const fields = readFields(bytes, end + CRLF.length, to, FIELD_LIMIT)
     if (typeof fields === 'string') return fields === 'too many' ? 'FLYD_TOO_LARGE' : 'FLYD_MALFORMED'
     const status = Number(digits)
     if (status === 101) return 'FLYD_UPGRADED'
