@@ -26,7 +26,9 @@ async function onTerminal(words: readonly string[], env: Env = {}, press?: (show
   let keys = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk
-    if (keys === '') child.stdin.write((keys = press?.(text) ?? ''))
+    if (keys !== '') return
+    keys = press?.(text) ?? ''
+    if (keys !== '') child.stdin.write(keys)
   })
   const code = await new Promise<number | null>((done) => child.on('close', done))
   return { code, text }
