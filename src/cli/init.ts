@@ -129,10 +129,12 @@ export async function init(words: readonly string[], env: Environment): Promise<
   if (mentionsTokens(asked, env)) (await import('../identity/options.ts')).identityOptions(asked, env, '')
   // Only now: a mistyped option needs neither libc nor a child process.
   const [{ init }, { openLog }] = await Promise.all([import('../init/init.ts'), import('../init/log.ts')])
-  const log = openLog(logLevel(asked, env))
+  const level = logLevel(asked, env)
+  const log = openLog(level)
+  const proxy = { ...settings.proxy, tellsAll: level === 'debug' || settings.metrics !== undefined }
   if (asked.canary === true || env['DOTFLY_CANARY'] === '1') await proveNoLeak(log)
   const prepare = (boot: Boot): Promise<Prepared> => tokens(asked, settings.proxy.sockets, boot, log)
-  return init({ ...settings, prepare }, log, (event) => {
+  return init({ ...settings, proxy, prepare }, log, (event) => {
     if (event.kind === 'listening')
       log.line('info', `[fly api proxy] listening at ${settings.proxy.sockets[event.socket]?.path ?? ''}`)
     else {

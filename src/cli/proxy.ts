@@ -108,7 +108,8 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
       if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
         service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
     }
-    const supervised = await superviseProxy({ ...options, sockets }, report, (why, pause) => {
+    const tellsAll = metrics !== undefined || level === 'debug' || level === 'info'
+    const supervised = await superviseProxy({ ...options, sockets, tellsAll }, report, (why, pause) => {
       log.line(describeRestart(why, pause))
       metrics?.away()
     })

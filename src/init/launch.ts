@@ -129,6 +129,7 @@ export async function launchProxy(
       app: options.app,
       machine: options.machine,
     })),
+    tellsAll: options.tellsAll !== false,
     keeps: LEFT_TO_THE_PROXY.filter((name) => !steps.has(name)),
   })
   const argv = ['dotfly', ...self.args(proxyFlags(steps.has('permission')), [line])]

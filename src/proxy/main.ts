@@ -28,6 +28,8 @@ export interface Launch {
     | { readonly path: string }
     | { readonly host: string; readonly port: number; readonly secure: boolean; readonly ca?: string }
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
+  /** False: only exchanges that were refused, failed or held the credential are told of. */
+  readonly tellsAll: boolean
   /** What an operator has asked not to be given up: `--no-harden`. */
   readonly keeps: readonly string[]
 }
@@ -54,6 +56,7 @@ process.on('uncaughtException', () => {
 process.on('SIGUSR1', () => undefined)
 
 async function serve(launch: Launch): Promise<void> {
+  teller.tellsAll = launch.tellsAll
   // Before the page is mapped: nobody may be looking when it is.
   if (!launch.keeps.includes('dumpable')) refuseTracers()
   if (!launch.keeps.includes('new-privileges')) refuseNewRights()

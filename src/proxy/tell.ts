@@ -17,6 +17,9 @@ export class Teller {
   #length = 0
   #last: (() => void) | undefined
 
+  /** False: an exchange that went well is told to nobody. */
+  tellsAll = true
+
   constructor(fd: number, loop: Loop) {
     const buffers = new Buffers(Buffer.allocUnsafeSlow(1), Buffer.allocUnsafeSlow(FULL + LINE_LIMIT)) // no secret
     const told = (): void => this.#last?.()
@@ -26,6 +29,14 @@ export class Teller {
 
   /** Tells an event. What is not an exchange has somebody waiting for it. `ask`: what the exchange was about. */
   report(event: Event, ask?: Ask): void {
+    if (
+      !this.tellsAll &&
+      event.kind === 'exchange' &&
+      event.status < 400 &&
+      event.hits === 0 &&
+      event.code === undefined
+    )
+      return
     if (this.#length > FULL) this.flush()
     if (event.kind === 'exchange' && this.#length === 0) setTimeout(() => this.flush(), PAUSE)
     if (event.kind === 'exchange' && ask !== undefined) {

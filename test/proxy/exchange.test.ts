@@ -7,7 +7,7 @@ import { test } from 'tap'
 import { Agent, fetch } from 'undici'
 import { CREDENTIAL, JWT, leaks, OWN } from '../support/corpus.ts'
 import { healthy, sized, startFlyd } from '../support/flyd.ts'
-import { ask, get, READ } from '../support/guest.ts'
+import { ask, get, MINT, READ } from '../support/guest.ts'
 import { startProxy } from '../support/proxy.ts'
 
 const run = promisify(execFile)
@@ -183,6 +183,24 @@ test('events hold nothing of the wire', async (t) => {
     t.equal(leaks(Buffer.from(JSON.stringify(event))), -1)
   }
   t.match(proxy.exchanges()[1], { route: '/v1/apps/:app/machines/:machine/metadata/:key' })
+})
+
+test('where nobody wants to hear of exchanges that went well, the others are still told of', async (t) => {
+  const flyd = await startFlyd(t)
+  const told: Record<string, string[]> = {}
+  for (const tellsAll of [true, false]) {
+    const proxy = await startProxy(t, { flyd: flyd.url, tellsAll })
+    flyd.answer = healthy
+    await ask(proxy.path, MINT)
+    await ask(proxy.path, get('/v1/apps'))
+    flyd.answer = (_, { socket }) => socket.write(sized(`{"error":"${CREDENTIAL}"}`))
+    await ask(proxy.path, READ)
+    flyd.answer = (_, { socket }) => socket.write(sized('no', 'text/plain', '500 No'))
+    await ask(proxy.path, READ)
+    await proxy.until(() => proxy.exchanges().some(({ status }) => status === 500))
+    told[String(tellsAll)] = proxy.exchanges().map(({ status, hits }) => `${status} ${hits}`)
+  }
+  t.same(told, { true: ['200 0', '403 0', '200 2', '500 0'], false: ['403 0', '200 2', '500 0'] })
 })
 
 test('HTTP/1.0 knows no chunks: it gets a length, or a refusal, and never half an answer that looks whole', async (t) => {

@@ -20,6 +20,7 @@ export interface StartOptions {
   sockets?: Partial<SocketOptions>[]
   app?: string
   machine?: string
+  tellsAll?: boolean
 }
 
 export interface RunningProxy {
@@ -55,6 +56,7 @@ export async function startProxy(t: Scope, options: StartOptions): Promise<Runni
       macaroon: { file },
       app: options.app ?? APP,
       machine: options.machine ?? MACHINE,
+      ...(options.tellsAll === undefined ? {} : { tellsAll: options.tellsAll }),
     },
     (event) => {
       events.push(event)
