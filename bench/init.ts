@@ -3,7 +3,7 @@
 // tini by `apt-get install tini`, reaping only as root.
 
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,21 +58,29 @@ async function toServe({ node, main }: Form): Promise<Stages> {
   const file = join(directory, 'macaroon')
   writeFileSync(file, CREDENTIAL)
   const options = ['--socket', path, '--flyd', 'http://127.0.0.1:9', '--macaroon-file', file]
+  // Woken by the kernel: one of two CPUs that asks again and again is one that dotfly has not.
+  const watcher = watch(directory)
+  const there = (name: string): Promise<void> =>
+    new Promise((resolve) => {
+      watcher.on('change', (_, found) => found === name && resolve())
+    })
+  const [bound, marked] = [there('api'), there('mark')]
   const began = performance.now()
   const child = spawn(process.execPath, [...node, main, 'init', ...options, '--', 'sh', '-c', `: > ${mark}; sleep 9`], {
     stdio: 'ignore',
   })
   const since = (): number => performance.now() - began
   const served = (async () => {
+    await bound
     for (;;) {
-      const found = existsSync(path) ? await firstAnswer(path, since) : undefined
+      const found = await firstAnswer(path, since)
       if (found !== undefined) return found
-      await pause(0.5)
     }
   })()
-  while (!existsSync(mark)) await pause(0.5)
+  await marked
   const runs = since()
   const found = { runs, ...(await served) }
+  watcher.close()
   kill(child.pid ?? 0, 'SIGTERM')
   await new Promise((resolve) => child.on('exit', resolve))
   rmSync(mark)
