@@ -237,6 +237,8 @@ export function proxyFlags(permission: boolean): string[] {
     // Less memory for the same speed; and a proxy that leaks ends itself, before the kernel ends somebody else.
     '--max-semi-space-size=1',
     '--v8-pool-size=1',
+    '--expose-gc', // main.ts tidies up when it has nothing to do
+    '--no-maglev', // the compiler before the last: what it makes is 4 MiB, and soon made again
     `--max-old-space-size=${HEAP_LIMIT}`,
     ...(permission ? ['--permission', '--allow-net', '--allow-ffi', ...readable] : []),
   ]

@@ -32,6 +32,8 @@ const TICK = 500
 const HOST = 'Host: flyd\r\nAccept-Encoding: identity\r\n'
 
 export class Flyd {
+  /** How often it was asked. */
+  asked = 0
   readonly #dial: Dial
   readonly #credential: Credential
   readonly #now: () => number
@@ -49,6 +51,7 @@ export class Flyd {
   /** Sends a request, and again on a new connection when a reused one turns out dead before the first answer byte
    * and the request does no harm twice. */
   ask(ask: Ask, asker: Asker): void {
+    this.asked++
     let idle = this.#idle.pop()
     while (idle?.stale === true) {
       idle.abandon()
