@@ -61,9 +61,10 @@ export class RequestReader {
     bytes.copy(this.#store, this.#bytes.byteOffset - this.#store.byteOffset + before)
   }
 
-  /** What was pushed is about to change: keeps a copy of what is unread. */
+  /** What was pushed is about to change: keeps a copy of what is unread, and no more. */
   keep(): void {
     if (this.#bytes.length > 0) this.#own(this.#bytes.length)
+    else this.#bytes = this.#store = EMPTY
   }
 
   /** Makes #bytes `length` long in #store, with what they hold now at their start. */

@@ -177,7 +177,7 @@ export class Connection implements Hearer {
     const asker = this.#asker
     const ask = this.#ask
     if (asker === undefined || ask === undefined) {
-      this.abandon() // bytes that nobody asked for
+      this.#broken('FLYD_CLOSED') // bytes that nobody asked for: out of the pool before anybody takes it from there
       return
     }
     // A mint has one deadline for all of it, from its first byte at the latest; others must only not fall silent.
