@@ -169,7 +169,7 @@ export class Guest implements Listener, Hearer {
     const head = this.#reader.expecting()
     if (head !== undefined) {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
-      const verdict = this.#door.judge({ ...head, body: EMPTY })
+      const verdict = this.#door.judge(head)
       if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
       else this.#refuse(verdict, head.method, false)
     }
@@ -254,5 +254,3 @@ export class Guest implements Listener, Hearer {
     return now
   }
 }
-
-const EMPTY = Buffer.alloc(0)

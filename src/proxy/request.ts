@@ -86,7 +86,7 @@ export class RequestReader {
   }
 
   /** The head, once, when the guest waits for `100 Continue` and the body is not here yet. */
-  expecting(): Omit<Request, 'body'> | undefined {
+  expecting(): Request | undefined {
     if (this.#head?.expects !== true || this.#announced || this.#bytes.length > 0) return undefined
     this.#announced = true
     return this.#head

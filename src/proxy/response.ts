@@ -71,14 +71,11 @@ export class ResponseReader {
             this.#take(known, sink)
             break
           }
-          const from = this.#carry === '' ? at : -1
+          const from = this.#carry === '' ? at : -1 // of one that is here whole
           const head = this.#until(bytes, at, END_OF_HEAD, HEAD_LIMIT)
           if (typeof head !== 'object') return head
           at = head.next
-          const begun =
-            from < 0
-              ? this.#begin(Buffer.from(head.text, 'latin1'), 0, head.text.length, sink)
-              : this.#begin(bytes, from, at - END_OF_HEAD.length, sink)
+          const begun = this.#begin(head.line, sink)
           if (typeof begun === 'string' && begun !== 'interim') return begun
           if (typeof begun === 'object' && from >= 0) this.#remember(bytes.subarray(from, at), begun)
           break
@@ -98,7 +95,7 @@ export class ResponseReader {
           const line = this.#until(bytes, at, CRLF, LINE_LIMIT)
           if (typeof line !== 'object') return line
           at = line.next
-          const size = CHUNK_LINE.exec(line.text)?.[1]
+          const size = CHUNK_LINE.exec(line.line.toString('latin1'))?.[1]
           if (size === undefined) return 'FLYD_MALFORMED'
           this.#left = Number.parseInt(size, 16)
           this.#state = this.#left === 0 ? 'trailer' : 'chunk'
@@ -107,7 +104,7 @@ export class ResponseReader {
         case 'chunk end': {
           const line = this.#until(bytes, at, CRLF, 0)
           if (typeof line !== 'object') return line
-          if (line.text !== '') return 'FLYD_MALFORMED'
+          if (line.line.length > 0) return 'FLYD_MALFORMED'
           at = line.next
           this.#state = 'chunk size'
           break
@@ -116,8 +113,8 @@ export class ResponseReader {
           const line = this.#until(bytes, at, CRLF, LINE_LIMIT)
           if (typeof line !== 'object') return line
           at = line.next
-          if (line.text === '') return this.#finish(bytes, at, sink)
-          const field = readFields(Buffer.from(line.text, 'latin1'), 0, line.text.length, 1)
+          if (line.line.length === 0) return this.#finish(bytes, at, sink)
+          const field = readFields(line.line, 0, line.line.length, 1)
           if (++this.#trailers > TRAILER_LIMIT || typeof field === 'string') return 'FLYD_MALFORMED'
           // Some readers would frame by these even here: RFC 9110 section 6.5.1 forbids them.
           if (/^(?:content-length|transfer-encoding)$/.test(field[0]?.[0] ?? '')) return 'FLYD_MALFORMED'
@@ -127,11 +124,11 @@ export class ResponseReader {
     }
   }
 
-  /** Text up to `mark`, at most `limit` characters, and where the bytes go on behind it. */
-  #until(bytes: Buffer, at: number, mark: string, limit: number): { text: string; next: number } | 'more' | Code {
+  /** What stands before `mark`, at most `limit` bytes, and where the bytes go on behind it. */
+  #until(bytes: Buffer, at: number, mark: string, limit: number): { line: Buffer; next: number } | 'more' | Code {
     if (this.#carry === '') {
       const end = bytes.indexOf(mark, at, 'latin1')
-      if (end >= 0 && end - at <= limit) return { text: bytes.toString('latin1', at, end), next: end + mark.length }
+      if (end >= 0 && end - at <= limit) return { line: bytes.subarray(at, end), next: end + mark.length }
     }
     const fresh = bytes.toString('latin1', at, at + limit + mark.length)
     const found = (this.#tail + fresh).indexOf(mark)
@@ -146,16 +143,16 @@ export class ResponseReader {
     }
     const text = (this.#carry + fresh.slice(0, taken)).slice(0, -mark.length)
     this.#carry = this.#tail = ''
-    return { text, next: at + taken }
+    return { line: Buffer.from(text, 'latin1'), next: at + taken }
   }
 
   /** Judges a head, whose last line has no CRLF, and tells the sink; a code when the answer cannot be judged. */
-  #begin(bytes: Buffer, from: number, to: number, sink: AnswerSink): AnswerHead | 'interim' | Code {
-    const crlf = bytes.indexOf(CRLF, from, 'latin1')
-    const end = crlf < 0 || crlf > to ? to : crlf
-    const [, minor, digits] = STATUS_LINE.exec(bytes.toString('latin1', from, end)) ?? []
+  #begin(head: Buffer, sink: AnswerSink): AnswerHead | 'interim' | Code {
+    const crlf = head.indexOf(CRLF, 0, 'latin1')
+    const end = crlf < 0 ? head.length : crlf
+    const [, minor, digits] = STATUS_LINE.exec(head.toString('latin1', 0, end)) ?? []
     if (digits === undefined) return 'FLYD_MALFORMED'
-    const fields = readFields(bytes, end + CRLF.length, to, FIELD_LIMIT)
+    const fields = readFields(head, end + CRLF.length, head.length, FIELD_LIMIT)
     if (typeof fields === 'string') return fields === 'too many' ? 'FLYD_TOO_LARGE' : 'FLYD_MALFORMED'
     const status = Number(digits)
     if (status === 101) return 'FLYD_UPGRADED'
