@@ -164,7 +164,7 @@ export class Exchange implements Asker {
     this.#parts = [whole]
     if (!this.#ended) return
     const token = this.ask.mints && isToken(whole)
-    const hits = stripWhole(this.#needles, whole, token)
+    const hits = stripWhole(this.#needles, whole)
     this.report.hits += hits
     // A token with blanks in it is none.
     if (this.ask.mints && head.status === 200 && (!token || hits > 0)) this.#refuse('FLYD_NOT_A_TOKEN')

@@ -1,86 +1,92 @@
-// The two looks that strip takes at all bytes of an answer, in WebAssembly: at 16 bytes at once, three times as fast as
-// JavaScript. They only say where strip.ts has to look closer: a place too many costs time, one too few would be a leak.
+// The look that strip takes at all bytes of an answer, in WebAssembly: at 64 bytes at once, three times as fast as
+// JavaScript. It only says where strip.ts has to look closer: a place too many costs time, one too few would be a leak.
 
 import { allocNumbers } from './secret.ts'
 import type { SecretMemory } from './secret.ts'
 import { INTRODUCERS } from './spellings.ts'
 import { assemble } from './wasm.ts'
 
-/** Bytes looked at in one call: as many places may be found. */
+/** Bytes looked at in one call. */
 export const SLICE = 4096
+/** Bytes behind an introducer that say whether it is told. */
+const BEHIND = 6
 /** Bytes that a look may touch before and behind what it is to look at. */
 export const MARGIN = 128
 
-/** Looks at the bytes of the memory from `from` to `end`, writes where it found something, less `base`, from `out` on, and
- *  gives where that ends. There may be a few places behind `end`. */
-type Look = (from: number, end: number, out: number, base: number) => number
-export const PARAMETERS = ['$from', '$end', '$out', '$base']
-export const NUMBERS = ['$at', '$hash', '$ones']
-export const VECTORS = ['$bytes', '$lows', '$highs', '$half', '$zero']
+/** Looks at the bytes of the memory from `from` to `end`, writes what it found from `out` on, and gives where that ends:
+ *  each a place, less `base`, times 2, and one more where an introducer stands. There may be a few behind `end`. From
+ *  `sure` on every introducer is told: what stands behind it is not all there. */
+type Look = (from: number, end: number, out: number, base: number, sure: number) => number
+export const PARAMETERS = ['$from', '$end', '$out', '$base', '$sure']
+export const NUMBERS = ['$at', '$hash', '$ones', '$before', '$after']
+export const VECTORS = ['$bytes', '$which', '$half', '$other']
 
-const tell = (place: string): string => `
-  local.get $out  ${place}  local.get $base  i32.sub  i32.store offset=0
+const tell = (place: string, kind: 0 | 1): string => `
+  local.get $out
+  ${place}  local.get $base  i32.sub  i32.const 1  i32.shl  i32.const ${kind}  i32.or  i32.store offset=0
   local.get $out  i32.const 4  i32.add  local.set $out`
 /** Goes on by `size`, as long as that is below `end`. */
 const next = (local: string, size: number, end: string): string =>
   `local.get ${local}  i32.const ${size}  i32.add  local.tee ${local}  ${end}  i32.lt_u  br_if 0`
 
-/** Bit `h & 7` of byte `h >>> shift` from `address` on is that of all grams whose product with `key` is h. */
+/** Bit `h & 7` of byte `h >>> shift`, from `raw` or `escaped` on, is that of all grams whose product with `key` is h. */
 export interface Filter {
-  readonly address: number
+  readonly raw: number
+  readonly escaped: number
   readonly key: number
   readonly shift: number
 }
 
-/** Every eighth gram of 4 bytes, in either case, that has its bit, where one of the two beside it has, too. */
-export function samples({ address, key, shift }: Filter): string {
+/** Finds every eighth gram of 4 bytes, in either case, that has its `raw` bit, where one of the two beside it has, too;
+ *  and every one of INTRODUCERS, but those of PLAIN where the grams before and behind it are raw bytes and have no
+ *  `escaped` bit: of most line breaks nothing else is to be known. In `tables` stands, by its lower half, which of
+ *  INTRODUCERS a byte would have to be; then a mask for that half; then the one that shares its lower half. */
+export function look({ raw, escaped, key, shift }: Filter, tables: number): string {
   // Its bit is the lowest.
-  const gram = (at: string, offset: number): string => `
+  const gram = (bits: number, at: string, offset: number): string => `
     local.get ${at}  i32.load offset=${offset}  i32.const 0x20202020  i32.or  i32.const ${key | 0}  i32.mul
-    local.tee $hash  i32.const ${shift}  i32.shr_u  i32.load8_u offset=${address}
+    local.tee $hash  i32.const ${shift}  i32.shr_u  i32.load8_u offset=${bits}
     local.get $hash  i32.const 7  i32.and  i32.shr_u`
+  // All ones where there is one.
+  const introducers = (at: string, offset: number): string => `
+    local.get $which  local.get ${at}  v128.load offset=${offset}  local.tee $bytes  local.get $half  v128.and
+    i8x16.swizzle  local.get $bytes  i8x16.eq
+    local.get $bytes  local.get $other  i8x16.eq  v128.or`
+  const all = (size: number, or: string, one: (offset: number) => string): string =>
+    Array.from({ length: 64 / size }, (_, i) => `${one(size * i)} ${i > 0 ? or : ''}`).join(' ')
+  // The tables are read, not written out: V8 would make such constants anew each time they are used.
   return `
+    i32.const ${tables}  v128.load offset=0  local.set $which
+    i32.const ${tables}  v128.load offset=16  local.set $half
+    i32.const ${tables}  v128.load offset=32  local.set $other
     loop
-      ${gram('$from', 0)} ${gram('$from', 8)} i32.or ${gram('$from', 16)} i32.or ${gram('$from', 24)} i32.or
-      i32.const 1  i32.and
+      ${all(8, 'i32.or', (offset) => gram(raw, '$from', offset))}  i32.const 1  i32.and
       if
         local.get $from  i32.const 4  i32.sub  local.set $at
         loop
-          ${gram('$at', 4)} ${gram('$at', 0)} ${gram('$at', 8)} i32.or  i32.and  i32.const 1  i32.and
+          ${gram(raw, '$at', 4)} ${gram(raw, '$at', 0)} ${gram(raw, '$at', 8)} i32.or  i32.and  i32.const 1  i32.and
           if
-            ${tell('local.get $at  i32.const 4  i32.add')}
+            ${tell('local.get $at  i32.const 4  i32.add', 0)}
           end
-          ${next('$at', 8, 'local.get $from i32.const 28 i32.add')}
+          ${next('$at', 8, 'local.get $from  i32.const 60  i32.add')}
         end
       end
-      ${next('$from', 32, 'local.get $end')}
-    end
-    local.get $out`
-}
-
-/** Every one of INTRODUCERS. Each of the eight is a bit, set in `tables` for both halves of its byte. */
-export function introducers(tables: number): string {
-  // Not 0 where there is one.
-  const bits = (at: string, offset: number): string => `
-    local.get $lows  local.get ${at}  v128.load offset=${offset}  local.tee $bytes  local.get $half  v128.and
-    i8x16.swizzle
-    local.get $highs  local.get $bytes  i32.const 4  i16x8.shr_u  local.get $half  v128.and
-    i8x16.swizzle  v128.and`
-  // The tables are read, not written out: V8 would make such constants anew each time they are used.
-  return `
-    i32.const ${tables}  v128.load offset=0  local.set $lows
-    i32.const ${tables}  v128.load offset=16  local.set $highs
-    i32.const ${tables}  v128.load offset=32  local.set $half
-    loop
-      ${bits('$from', 0)} ${bits('$from', 16)} v128.or ${bits('$from', 32)} v128.or ${bits('$from', 48)} v128.or
-      v128.any_true
+      ${all(16, 'v128.or', (offset) => introducers('$from', offset))}  v128.any_true
       if
         local.get $from  local.set $at
         loop
-          ${bits('$at', 0)} local.get $zero  i8x16.ne  i8x16.bitmask  local.tee $ones
+          ${introducers('$at', 0)}  i8x16.bitmask  local.tee $ones
           if
             loop
-              ${tell('local.get $at  local.get $ones  i32.ctz  i32.add')}
+              local.get $at  local.get $ones  i32.ctz  i32.add  i32.const 4  i32.sub  local.tee $before
+              local.get $before  i32.load16_u offset=4  i32.const ${CR_LF}  i32.eq  i32.add  local.set $after
+              ${gram(escaped, '$before', 0)} ${gram(escaped, '$after', 5)} i32.or
+              i32.const ${PLAIN}  local.get $before  i32.load8_u offset=4  i32.shr_u  i32.const -1  i32.xor  i32.or
+              local.get $before  local.get $sure  i32.ge_u  i32.or  i32.const 1  i32.and
+              ${introducers('$after', 5)}  i8x16.bitmask  i32.const 15  i32.and  i32.or
+              if
+                ${tell('local.get $before  i32.const 4  i32.add', 1)}
+              end
               local.get $ones  local.get $ones  i32.const 1  i32.sub  i32.and  local.tee $ones  br_if 0
             end
           end
@@ -91,43 +97,47 @@ export function introducers(tables: number): string {
     end
     local.get $out`
 }
+const CR_LF = 0x0a0d
+/** Introducers that are gaps, or what is left of a unit, by themselves; as bits, of which the lower 5 of each are one. */
+const PLAIN = [0x0a, 0x0d, 0, 0x3b].reduce((bits, c) => bits | (1 << (c & 31)), 0)
 
 export class Scan {
-  /** What the last look found, as places in the bytes that it was given. */
+  /** What the last look found, as `Look` says. */
   readonly found: Int32Array
-  readonly samples: Look
-  readonly introducers: Look
+  readonly #look: Look
   readonly #memory: ArrayBuffer
   readonly #copy: Buffer
 
   /** Bytes to be `alloc`ed. */
-  static readonly memory = 5 * SLICE + 6 * MARGIN + 48
+  static readonly memory = 6 * SLICE + 7 * MARGIN + 48
 
   constructor({ alloc, memory }: SecretMemory, filter: Filter) {
-    const tables = alloc(48).fill(15, 32)
-    for (const [k, c] of INTRODUCERS.entries()) {
-      for (const i of [c & 15, 16 + (c >> 4)]) tables[i] = (tables[i] ?? 0) | (1 << k)
-    }
-    this.found = allocNumbers(alloc, SLICE + MARGIN)
+    const tables = alloc(48).fill(15, 16)
+    for (let half = 0; half < 16; half++) tables[half] = ~half // no byte with this half
+    for (const c of INTRODUCERS) tables[c & 15] = c
+    const [other, ...more] = INTRODUCERS.filter((c) => tables[c & 15] !== c)
+    if (other === undefined || more.length > 0)
+      throw new Error('one byte that introduces must share its half with another')
+    tables.fill(other, 32)
+    this.found = allocNumbers(alloc, SLICE + SLICE / 8 + MARGIN)
     this.#copy = alloc(SLICE + 2 * MARGIN)
     this.#memory = memory.buffer
-    const text = { samples: samples(filter), introducers: introducers(tables.byteOffset) }
+    const text = { look: look(filter, tables.byteOffset) }
     const module = new WebAssembly.Module(assemble(text, PARAMETERS, NUMBERS, VECTORS))
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- its exports are what was just assembled
-    const looks = new WebAssembly.Instance(module, { scan: { memory } }).exports as Record<keyof typeof text, Look>
-    this.samples = looks.samples
-    this.introducers = looks.introducers
+    const { exports } = new WebAssembly.Instance(module, { scan: { memory } })
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- they are what was just assembled
+    this.#look = (exports as Record<keyof typeof text, Look>).look
   }
 
   /** How many are `found` in the SLICE of `b` from `at` on; the last of them may be behind the end of `b`. */
-  find(look: Look, b: Buffer, at: number): number {
+  look(b: Buffer, at: number): number {
     const size = Math.min(SLICE, b.length - at)
     let from = b.byteOffset + at
     if (b.buffer !== this.#memory) {
       from = this.#copy.byteOffset + MARGIN
-      b.copy(this.#copy, MARGIN - Math.min(4, at), Math.max(0, at - 4), at + size)
+      b.copy(this.#copy, MARGIN - Math.min(4, at), Math.max(0, at - 4), at + size + BEHIND)
     }
     const out = this.found.byteOffset
-    return (look(from, from + size, out, from - at) - out) >> 2
+    return (this.#look(from, from + size, out, from - at, from - at + b.length - BEHIND - 4) - out) >> 2
   }
 }

@@ -84,7 +84,12 @@ export class Needles {
     this.#rawBits = alloc(1 << bits)
     this.#escapedBits = alloc(1 << bits)
     this.#shift = 32 - bits
-    this.#scan = new Scan(memory, { address: this.#rawBits.byteOffset, key: KEY, shift: this.#shift })
+    this.#scan = new Scan(memory, {
+      raw: this.#rawBits.byteOffset,
+      escaped: this.#escapedBits.byteOffset,
+      key: KEY,
+      shift: this.#shift,
+    })
     this.#unitFrom = new Int32Array(room)
     this.#unitTo = new Int32Array(room)
     this.#grams = new Index(alloc, room, bits - 3)
@@ -115,20 +120,17 @@ export class Needles {
   }
 
   /** All windows in `b`, by their offsets plus `base`. Reads only: two runs may overlap, and blanking the first would
-   *  hide the second and leave its tail. `plain`: it is known that none of INTRODUCERS is in it but at its end. */
-  find(b: Buffer, base: number, plain = false): Run[] {
+   *  hide the second and leave its tail. */
+  find(b: Buffer, base: number): Run[] {
     this.#forget()
     const scan = this.#scan
     for (let at = 0; at < b.length; at += SLICE) {
-      for (let k = 0, found = scan.find(scan.samples, b, at); k < found; k++) {
-        const i = scan.found[k] ?? 0
-        if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
-      }
-    }
-    for (let at = plain ? b.length : 0; at < b.length; at += SLICE) {
-      for (let k = 0, found = scan.find(scan.introducers, b, at); k < found; k++) {
-        const p = scan.found[k] ?? 0
-        if (p < b.length) this.#around(b, p)
+      for (let k = 0, found = scan.look(b, at); k < found; k++) {
+        const what = scan.found[k] ?? 0
+        const i = what >> 1
+        if ((what & 1) === 1) {
+          if (i < b.length) this.#around(b, i)
+        } else if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
       }
     }
     if (this.#found.length === 0) return this.#found
@@ -181,8 +183,6 @@ export class Needles {
     if (!isPlain && escapeAt(b, p) === 0) return
     let at = isPlain ? p + 1 : p
     if (introducer === 0x0d && b[at] === 0x0a) at++
-    // Most line breaks are told by two looks.
-    if (isPlain && isRaw4(b, at) && !this.#mayBe(foldAt(b, at))) return
     if (this.#isCovered(p)) return
     let gram = 0
     let first = -1
@@ -404,13 +404,6 @@ const fold = (c: number): number => (STANDARD[c] ?? 0) | 0x20
 const foldAt = (b: Buffer, i: number): number =>
   fold(b[i] ?? 0) | (fold(b[i + 1] ?? 0) << 8) | (fold(b[i + 2] ?? 0) << 16) | (fold(b[i + 3] ?? 0) << 24)
 
-const isRaw4 = (b: Buffer, i: number): boolean =>
-  ((INTRODUCES[b[i] ?? 0] ?? 0) |
-    (INTRODUCES[b[i + 1] ?? 0] ?? 0) |
-    (INTRODUCES[b[i + 2] ?? 0] ?? 0) |
-    (INTRODUCES[b[i + 3] ?? 0] ?? 0)) ===
-  0
-
 /** A folded gram as the stream has it where the bytes that `urls` has bits for are written in base64url. */
 function inUrls(gram: number, urls: number): number {
   let out = gram
@@ -422,8 +415,8 @@ function inUrls(gram: number, urls: number): number {
 }
 
 /** Blanks in place; how many runs. For header values, and for bodies that are whole. */
-export function stripWhole(n: Needles, b: Buffer, plain = false): number {
-  if (n.find(b, 0, plain).length === 0) return 0
+export function stripWhole(n: Needles, b: Buffer): number {
+  if (n.find(b, 0).length === 0) return 0
   const strip = new Strip(n)
   strip.push(b)
   return strip.hits
