@@ -67,6 +67,11 @@ export function verdicts(results: Results): Verdict[] {
       streams('nginx'),
       (x) => x >= 1,
     ),
+    verdict(
+      'the same with the proxy and its reader on one processor',
+      [stream('dotfly', 'together') / stream('nginx', 'together')],
+      (x) => x >= 1,
+    ),
     verdict('a GiB at least 0.5× as fast as nginx without', streams('nginx-plain'), (x) => x >= 0.5),
     verdict(
       'exec to accepts at most 1.2× `node -e 0`',

@@ -61,7 +61,7 @@ export function sections(results: Results): Map<string, string> {
         ['', 'framing', 'MB/s (min–max)', 'CPU s a GiB (min–max)', 'anonymous MB, peak', 'grown by'],
         ...stream.map(({ title, kind, speed, cpu, peak, grown }) => [
           title,
-          kind === 'length' ? 'content-length' : 'chunked',
+          { length: 'content-length', chunked: 'chunked', together: 'content-length, one processor' }[kind],
           spread(speed, whole),
           spread(cpu, fixed(2)),
           fixed(1)(peak.max),
@@ -223,7 +223,10 @@ compare, because clients, proxy and upstream share the cores and so requests a s
 themselves, and dotfly does not read such a request anew; in the rows *none repeated* each differs from the one before it.
 
 ![CPU for one request, by proxy](performance-requests.svg)`,
-  'Large answers': 'One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory.',
+  'Large answers': `One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory. A reader that has its
+proxy's processor finds the bytes in its cache and is woken for nothing; with two processors the kernel puts it there at
+times and at times on the other, which no proxy chooses and which makes the medians of those rows leap. So the last rows
+hold both on one, as in a Machine that has one.`,
   'Cold start': `All files are in the page cache. dotfly accepts as soon as its supervisor has bound the socket: who connects then is
 answered when the trusted process is up. The last row is a whole init, whose entrypoint writes a file.`,
   Memory: `Anonymous memory is what no file can give back; where a proxy has two processes both are given, the one that works

@@ -1,15 +1,21 @@
-// One large answer: MB a second, CPU seconds for a GiB, and how much memory the peer takes for it at most.
+// One large answer: MB a second, CPU seconds for a GiB, and how much memory the peer takes for it at most. Once more with
+// the peer and its client on one processor, as in a Machine that has one: where there are two it is the kernel's choice
+// whether they share one, which costs half, and it chooses anew in each round.
 
-import { anonymousOf, cpuOf } from './support/process.ts'
+import { cpus } from 'node:os'
+import { anonymousOf, cpuOf, pin } from './support/process.ts'
 import { type Figure, figure, interleave } from './support/statistics.ts'
 import type { Arena, Contestant } from './support/arena.ts'
 import { request } from './support/wire.ts'
 
+/** How the answer is framed; `together`: with a length, and on one processor. */
+const KINDS = ['length', 'chunked', 'together'] as const
+type Kind = (typeof KINDS)[number]
+
 export interface StreamRow {
   peer: string
   title: string
-  /** How the answer is framed. */
-  kind: 'length' | 'chunked'
+  kind: Kind
   /** MB/s */
   speed: Figure
   /** Seconds a GiB, of all processes of the peer. */
@@ -26,17 +32,20 @@ export async function stream(
   contestants: readonly Contestant[],
   { rounds, bytes }: { rounds: number; bytes: number },
 ): Promise<StreamRow[]> {
-  const pairs = (['length', 'chunked'] as const).flatMap((kind) =>
-    contestants.map((contestant) => ({ contestant, kind })),
-  )
-  for (const { contestant, kind } of pairs) await wire.read(contestant.socket, request(`/v1/${kind}/${bytes >> 4}/0`))
+  const pairs = KINDS.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
+  const ask = (kind: Kind, size: number): string =>
+    request(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
+  for (const { contestant, kind } of pairs) await wire.read(contestant.socket, ask(kind, bytes >> 4))
+  const everywhere = `0-${cpus().length - 1}`
   const found = await interleave(rounds, pairs, async ({ contestant, kind }) => {
     const pids = contestant.pids()
+    const processors = kind === 'together' ? '0' : everywhere
+    pin(pids, processors)
     const before = anonymousOf(pids)
     const spent = cpuOf(pids)
     let peak = before
     const look = setInterval(() => (peak = Math.max(peak, anonymousOf(pids))), 20)
-    const read = await wire.read(contestant.socket, request(`/v1/${kind}/${bytes}/0`))
+    const read = await wire.read(contestant.socket, ask(kind, bytes), processors)
     clearInterval(look)
     if (read.bytes !== bytes) throw new Error(`${contestant.peer.title}: ${read.bytes} bytes came of ${bytes}`)
     peak = Math.max(peak, anonymousOf(pids))

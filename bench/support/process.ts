@@ -1,6 +1,6 @@
 // Processes that are measured: started, waited for, looked at through /proc, ended.
 
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -106,6 +106,11 @@ export function cpuOf(pids: readonly number[]): number {
     }
   }
   return sum
+}
+
+/** Lets the processes, with all their threads, run on these processors alone, such as `0-1`. */
+export function pin(pids: readonly number[], processors: string): void {
+  for (const pid of pids) execFileSync('taskset', ['-acp', processors, String(pid)], { stdio: 'ignore' })
 }
 
 /** What the whole machine has worked since it was started, ns. */

@@ -75,8 +75,12 @@ export class Wire {
     return (await this.#run('load', socket, this.#file(ask), connections, seconds, requests)) as Load
   }
 
-  async read(socket: string, ask: string): Promise<Read> {
-    return (await this.#run('read', socket, this.#file(ask))) as Read
+  /** `processors`, such as `0-1`: where the client may run. */
+  async read(socket: string, ask: string, processors?: string): Promise<Read> {
+    const words = ['read', socket, this.#file(ask)]
+    if (processors === undefined) return (await this.#run(...words)) as Read
+    const { stdout } = await run('taskset', ['-c', processors, this.#program, ...words], { timeout: 600_000 })
+    return JSON.parse(stdout) as Read
   }
 
   /** From its start, ms; then it is ended. `mark` is a file that it lets somebody write. */
