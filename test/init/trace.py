@@ -5,7 +5,7 @@ import ctypes, errno, socket, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
-SIZE, WRITE, SI, SAMPLE = 4096, 1, 104, 2048
+SIZE, WRITE, SI, SAMPLE, PIECE = 4096, 1, 104, 2048, 64
 POST = int.from_bytes(b"POST", "little")
 MAP_CREATE, MAP_LOOKUP, PROG_LOAD, RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
 GET_UID, READ_KERNEL, READ_USER, LOOKUP = 15, 113, 112, 1
@@ -56,11 +56,18 @@ def program(uid, table):
         line(0x07, 2, imm=-28),
         call(LOOKUP),
         ("if zero", 0, 0),
-        line(0xBF, 1, 0),
-        line(0xB7, 2, imm=SAMPLE),
-        line(0x79, 3, 10, -8),
-        call(READ_USER),
+        line(0xBF, 7, 0),  # r7 = the value
     ]
+    # In pieces: a page that nobody has written to yet cannot be read from here.
+    for offset in range(0, SAMPLE, PIECE):
+        body += [
+            line(0xBF, 1, 7),
+            line(0x07, 1, imm=offset),
+            line(0xB7, 2, imm=PIECE),
+            line(0x79, 3, 10, -8),
+            line(0x07, 3, imm=offset),
+            call(READ_USER),
+        ]
     jumps = {"unless": 0x55, "if zero": 0x15}
     code = [
         one if isinstance(one, bytes) else line(jumps[one[0]], one[1], 0, len(body) - at - 1, one[2])
