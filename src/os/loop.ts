@@ -43,6 +43,7 @@ export class Loop {
   readonly #poll = libc.epoll_create1(EPOLL_CLOEXEC)
   readonly #handle = libc.calloc(1n, libc.uv_handle_size(UV_POLL)) // for good: Node's loop points into it
   readonly #watchers: (Watcher | undefined)[] = [] // by descriptor
+  readonly #events: number[] = [] // that they are told of
   // struct epoll_event: a word of events, eight bytes that are ours; packed on x86-64 alone.
   readonly #words = process.arch === 'x64' ? 3 : 4
   readonly #found = new Int32Array(EVENTS * this.#words)
@@ -77,10 +78,13 @@ export class Loop {
     else this.#late.push(run)
   }
 
-  /** Tells `watcher` of `events` (IN, OUT) at `fd` for as long as they last; `before` is what it was told of until now.
-   * With none, nothing is told, not even that the other side is gone. False where the kernel refuses. */
-  watch(fd: number, before: number, events: number, watcher: Watcher): boolean {
+  /** Tells `watcher` of `events` (IN, OUT) at `fd` for as long as they last, and of no others any more. With none,
+   * nothing is told, not even that the other side is gone. Before `fd` is closed, or it would be another's. False where
+   * the kernel refuses. */
+  watch(fd: number, events: number, watcher: Watcher): boolean {
+    const before = this.#events[fd] ?? 0
     if (before === events) return true
+    this.#events[fd] = events
     this.#watchers[fd] = events === 0 ? undefined : watcher
     this.#one[0] = events
     this.#one[this.#words - 2] = fd

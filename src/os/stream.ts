@@ -50,7 +50,6 @@ export class Stream implements Watcher {
   readonly #buffers: Buffers
   readonly #hearer: Hearer
   #fd: number
-  #watched = 0
   #paused = false
   #ended = false // the other side
   #ending = false // this side: when #queue is empty
@@ -121,7 +120,7 @@ export class Stream implements Watcher {
   /** Closes now, with what is unsent and unread. */
   destroy(): void {
     if (this.#fd < 0) return
-    if (this.#watched !== 0) this.#loop.watch(this.#fd, this.#watched, 0, this)
+    this.#loop.watch(this.#fd, 0, this)
     closeSync(this.#fd)
     this.#fd = -1
     this.#queue = []
@@ -192,8 +191,6 @@ export class Stream implements Watcher {
   #watch(): void {
     if (this.#fd < 0) return
     const events = (this.#paused || this.#ended ? 0 : IN) | (this.#pending > 0 ? OUT : 0)
-    const before = this.#watched
-    this.#watched = events
-    if (!this.#loop.watch(this.#fd, before, events, this)) this.destroy()
+    if (!this.#loop.watch(this.#fd, events, this)) this.destroy()
   }
 }

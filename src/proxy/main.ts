@@ -138,10 +138,8 @@ async function serve(launch: Launch): Promise<void> {
 
 /** Takes whoever connects, until closed. */
 function listen(fd: number, take: (connection: number) => void, socket: number): { close: () => void } {
-  let watched = 0
   const watch = (events: number): void => {
-    if (!loop.watch(fd, watched, events, { ready })) report({ kind: 'fault', code: 'SOCKET_LOST' })
-    watched = events
+    if (!loop.watch(fd, events, { ready })) report({ kind: 'fault', code: 'SOCKET_LOST' })
   }
   let closed = false
   function ready(): void {

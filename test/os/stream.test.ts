@@ -227,7 +227,7 @@ test('a listening socket: none left, nobody will come, no such socket', async (t
   t.equal(accept(taken), 'lost', 'a connection is no listening socket')
   closeSync(taken)
   closeSync(nobody)
-  t.equal(loop.watch(1_000_000, 0, IN, { ready: () => undefined }), false)
+  t.equal(loop.watch(1_000_000, IN, { ready: () => undefined }), false)
 })
 
 test('Node has its turn, however busy the streams are', async (t) => {
