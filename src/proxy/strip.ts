@@ -307,26 +307,32 @@ export class Needles {
 
   #windows(b: Buffer, start: number, end: number, first: number, next: number, cased: Uint8Array, kind: number): void {
     // What is cut off at the ends counts, with the gap to it, but is not blanked: it is less than a byte, or one.
-    // A raw byte at an end may be the digit of a unit instead: `6` is spelled by `36` without its `%`.
+    // A unit at an end may be the end of a longer one instead: `6` is spelled by `36` without its `%`, by `%36`, and by
+    // `25%33%36`.
     const want = (n: number): number => cased[this.#bytes[n] ?? 0] ?? 0
     let [headEnd, tail] = [start, end]
-    for (let gap = 1; gap > 0 && headEnd > start - WINDOW; headEnd -= gap) gap = gapBefore(b, headEnd)
-    for (let gap = 1; gap > 0 && tail < end + WINDOW; tail += gap) gap = gapAt(b, tail)
+    // After each gap, for what reads as one more may be cut, too.
+    const heads: (readonly [number, number])[] = []
+    for (let gap = 1; gap > 0 && headEnd > start - WINDOW; headEnd -= gap) {
+      heads.push([headEnd, first - 1])
+      gap = gapBefore(b, headEnd)
+    }
+    for (let n = first; n < first + 3 && n < next; n++) heads.push([this.#unitTo[n] ?? 0, n])
+    const tails: (readonly [number, number])[] = []
+    for (let gap = 1; gap > 0 && tail < end + WINDOW; tail += gap) {
+      tails.push([tail, next])
+      gap = gapAt(b, tail)
+    }
+    tails.push([this.#unitFrom[next - 1] ?? 0, next - 1])
     let [head, headIs, tailEnd] = [headEnd, first - 1, tail]
-    for (let i = headEnd < start ? -1 : 0; i < 4; i++) {
-      const [from, is] = i < 0 ? [headEnd, first - 1] : [start + i, first - 1 + i]
+    for (const [from, is] of heads) {
       const cut = from - cutAt(b, from, want(is), kind, true)
       if (cut < head) [head, headIs] = [cut, is]
     }
-    const tails = [
-      [tail, next],
-      [end, next],
-      [end - 1, next - 1],
-    ] as const
     const reach = end + pathAt(b, end)
     const isLast = tail === end && INTRODUCES[b[end - 1] ?? 0] === 0
     if (isLast && reach - head < WINDOW && reach < b.length) return
-    for (const [from, is] of isLast ? [[end, next] as const] : tails) {
+    for (const [from, is] of isLast ? tails.slice(0, 1) : tails) {
       tailEnd = Math.max(tailEnd, from + cutAt(b, from, want(is), kind, false))
     }
     // Gaps spell nothing: were they enough, two numbers with blank lines between them would be a run.

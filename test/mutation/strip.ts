@@ -8,7 +8,9 @@ import { join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 // The quick ones first: most mutants never see the rest.
-const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'scan', 'strip'].map((name) => `test/proxy/${name}.test.ts`)
+const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'scan', 'strip-rule', 'strip'].map(
+  (name) => `test/proxy/${name}.test.ts`,
+)
 
 type File = 'anatomy' | 'scan' | 'spellings' | 'strip'
 /** What is lost, and the change that loses it. */
@@ -89,6 +91,13 @@ const MUTANTS: [string, File, string, string][] = [
   ],
   ['nothing is held', 'strip', 'let hold = Math.min(this.#needles.findTail(end)', 'let hold = Math.min(0'],
   ['a short run at the end is not held', 'strip', 'reach - head < WINDOW && reach < b.length', 'reach - head < WINDOW'],
+  [
+    'the first units of a run are raw bytes',
+    'strip',
+    'heads.push([this.#unitTo[n] ?? 0, n])',
+    'heads.push([start + 1 + n - first, n])',
+  ],
+  ['what reads as a gap is one', 'strip', '      tails.push([tail, next])\n', ''],
   ['one case is enough', 'strip', 'same > to && from <= to', 'same >= from && from <= to'],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],
