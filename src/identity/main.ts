@@ -49,12 +49,15 @@ process.stdin.on('end', end).on('error', end).resume()
 // Without a reader nobody restarts us either.
 process.stdout.on('error', end)
 
-try {
-  await keeper.start()
-  if (!ending) say({ kind: 'started' })
-} catch (error) {
-  if (!(error instanceof Failure)) throw error
-  say({ kind: 'failed', message: error.message })
-  process.exitCode = 1
-  end()
+async function start(): Promise<void> {
+  try {
+    await keeper.start()
+    if (!ending) say({ kind: 'started' })
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    say({ kind: 'failed', message: error.message })
+    process.exitCode = 1
+    end()
+  }
 }
+void start()

@@ -9,11 +9,14 @@ import type { Issuer } from './start.ts'
 // Ctrl-C reaches the whole process group; the parent ends us in its own time, through stdin.
 process.on('SIGINT', () => undefined)
 
-let issuer: Issuer | undefined
-for await (const line of createInterface({ input: process.stdin })) {
-  if (issuer !== undefined) continue
-  issuer = await startIssuer(parseIssuerOptions(line))
-  process.stdout.write(`${JSON.stringify({ url: issuer.url, base: issuer.base })}\n`)
+async function serve(): Promise<never> {
+  let issuer: Issuer | undefined
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (issuer !== undefined) continue
+    issuer = await startIssuer(parseIssuerOptions(line))
+    process.stdout.write(`${JSON.stringify({ url: issuer.url, base: issuer.base })}\n`)
+  }
+  await issuer?.stop()
+  process.exit(0)
 }
-await issuer?.stop()
-process.exit(0)
+void serve()

@@ -24,20 +24,24 @@ const say = (said: Said): boolean => process.stdout.write(`${JSON.stringify(said
 
 process.on('SIGTERM', () => process.exit())
 process.stdout.on('error', () => process.exit())
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- both ends are one source tree
-const { address, sockets } = JSON.parse(process.argv[2] ?? '') as Launch
-try {
-  const metrics = await serveMetrics(address, sockets)
-  say({ kind: 'listening' })
-  for await (const line of createInterface({ input: process.stdin })) {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same
-    const told = JSON.parse(line) as Told
-    if (told.kind === 'away') metrics.away()
-    else metrics.event(told)
+
+async function serve({ address, sockets }: Launch): Promise<void> {
+  try {
+    const metrics = await serveMetrics(address, sockets)
+    say({ kind: 'listening' })
+    for await (const line of createInterface({ input: process.stdin })) {
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- both ends are one source tree
+      const told = JSON.parse(line) as Told
+      if (told.kind === 'away') metrics.away()
+      else metrics.event(told)
+    }
+    await metrics.close()
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    say({ kind: 'failed', message: error.message })
+    process.exitCode = 1
   }
-  await metrics.close()
-} catch (error) {
-  if (!(error instanceof Failure)) throw error
-  say({ kind: 'failed', message: error.message })
-  process.exitCode = 1
 }
+
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same
+void serve(JSON.parse(process.argv[2] ?? '') as Launch)

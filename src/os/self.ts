@@ -35,7 +35,7 @@ const single = import.meta.url.startsWith('dotfly:/')
 export function executable(part: Part): Executable {
   if (single) return inExecutable(part)
   const entry = fileURLToPath(
-    top === undefined ? new URL(`${part}.js`, import.meta.url) : `${top}${SOURCE[part]}${extension}`,
+    top === undefined ? new URL(`${part}.cjs`, import.meta.url) : `${top}${SOURCE[part]}${extension}`,
   )
   return {
     file: process.execPath,

@@ -18,5 +18,8 @@ async function write(bytes: Buffer): Promise<void> {
 }
 
 process.stdout.on('error', () => process.exit(1)) // the reader went away
-for await (const chunk of process.stdin) await write(strip.push(chunk))
-await write(strip.end())
+async function filter(): Promise<void> {
+  for await (const chunk of process.stdin) await write(strip.push(chunk))
+  await write(strip.end())
+}
+void filter()

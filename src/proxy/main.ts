@@ -183,4 +183,4 @@ async function dialFlyd(at: Launch['flyd'], buffers: Buffers): Promise<Dial> {
 // The one place where the launch line is believed: its maker is src/init, on our side of the boundary.
 const [, , line = ''] = process.argv
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-await serve(JSON.parse(line) as Launch)
+void serve(JSON.parse(line) as Launch) // what it throws is an uncaughtException, as above

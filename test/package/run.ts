@@ -48,7 +48,7 @@ try {
 
   // So there are no licences of others to hand on with it: npm brings each package with its own.
   const origins = readdirSync(join(ROOT, 'dist'))
-    .filter((name) => name.endsWith('.js'))
+    .filter((name) => /\.c?js$/.test(name))
     .flatMap((name) => [...readFileSync(join(ROOT, 'dist', name), 'utf8').matchAll(/^\/\/ from (\S+)$/gm)])
     .map(([, origin = '']) => origin)
   check(
