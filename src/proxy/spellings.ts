@@ -157,10 +157,8 @@ for (let i = 0; i < CONTROL.length; i += 2) FORMS[CONTROL.charCodeAt(i + 1)]?.pu
 for (const named of ENTITIES.match(/[a-z]+./g) ?? [])
   FORMS[named.charCodeAt(named.length - 1)]?.push(`&${named.slice(0, -1)};`)
 FORMS[0x0a]?.push('=\n', '=\r\n')
-const last = (form: string): number => form.charCodeAt(form.length - 1)
-const ENDS = table((c) =>
-  FORMS.some((forms) => forms.some((form) => last(form) === (isUpper(c) ? c | 32 : c))) ? 1 : 0,
-)
+const LAST = new Set(FORMS.flat().map((form) => form.charCodeAt(form.length - 1)))
+const ENDS = table((c) => (LAST.has(isUpper(c) ? c | 32 : c) ? 1 : 0))
 FORMS.forEach((forms, byte) => forms.forEach((form) => learn(form, byte)))
 for (const forms of FORMS)
   forms.push(...forms.flatMap((f) => (f.startsWith('\\') ? `\\${f}` : f.startsWith('%') ? `%25${f.slice(1)}` : [])))

@@ -244,7 +244,9 @@ export class Needles {
     if (gram === undefined) return
     index.add(gram, n)
     const bits = index === this.#grams ? this.#rawBits : this.#escapedBits
-    for (let urls = 0; urls < spellings; urls++) {
+    // Most have no byte that base64url writes otherwise.
+    const ways = inUrls(gram, 15) === gram ? 1 : spellings
+    for (let urls = 0; urls < ways; urls++) {
       const h = Math.imul(inUrls(gram, urls), KEY)
       bits[h >>> this.#shift] = (bits[h >>> this.#shift] ?? 0) | (1 << (h & 7))
     }
