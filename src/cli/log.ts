@@ -4,11 +4,12 @@ import { pino } from 'pino'
 import { LEVELS, type Level } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
-import { describe, type Line } from './describe.ts'
+import { describe, describeRestart, type Line } from './describe.ts'
 import { coloured } from './terminal.ts'
 
 export interface Log {
   event: (event: Event) => void
+  restart: (why: string, pause: number) => void
   line: (line: Line) => void
   /** Resolves when everything is written, or at once where nobody reads any more. */
   close: () => Promise<void>
@@ -17,7 +18,11 @@ export interface Log {
 /** A log on standard output. */
 export function openLog(form: 'json' | 'human', level: Level, sockets: readonly SocketOptions[]): Log {
   const out = form === 'json' ? jsonLog(level) : humanLog(level)
-  return { ...out, event: (event) => out.line(describe(event, sockets)) }
+  return {
+    ...out,
+    event: (event) => out.line(describe(event, sockets)),
+    restart: (why, pause) => out.line(describeRestart(why, pause)),
+  }
 }
 
 type Output = Pick<Log, 'line' | 'close'>

@@ -6,8 +6,9 @@ import { guardOutput } from './output.ts'
 import { shown } from './printable.ts'
 
 export async function main(argv: readonly string[], env: Environment): Promise<number> {
-  // Init writes to neither stream but what readArguments explains: its log has a descriptor. To make them takes 2 ms.
-  if (argv[0] !== 'init') guardOutput()
+  // To make the streams takes 2 ms. Init writes to neither but what readArguments explains, its log has a descriptor; and
+  // the proxy does when its process is on its way.
+  if (argv[0] !== 'init' && argv[0] !== 'proxy') guardOutput()
   try {
     return await dispatch(argv, env)
   } catch (caught) {

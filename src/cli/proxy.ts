@@ -7,8 +7,8 @@ import type { Probe } from '../init/probe.ts'
 import { type Grammar, readArguments } from './arguments.ts'
 import type { Level } from '../init/log.ts'
 import type { Event } from '../proxy/event.ts'
-import { describeRestart } from './describe.ts'
-import { openLog } from './log.ts'
+import type { Log } from './log.ts'
+import { guardOutput } from './output.ts'
 import type { Environment } from './commands.ts'
 import type { Metrics } from '../metrics/serve.ts'
 import { declareProxy, logLevel, proxyOptions, type ProxyWords } from './settings.ts'
@@ -92,27 +92,38 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
   process.on('SIGUSR1', () => undefined)
   const { activated } = await import('../init/activation.ts')
   const { serviceOf } = await import('../init/service.ts')
-  const log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)
   const end = askedToEnd()
   const service = serviceOf(env)
   const probe = service.watchdog === undefined ? undefined : await openProbe()
   const served = options.sockets.length
   let starts = 0
+  const { promise: opened, resolve: open } = Promise.withResolvers<Log>()
+  let log: Log | undefined
   try {
     const sockets = activated(options.sockets, env)
     if (probe !== undefined) sockets.push(probe.socket)
     const report = (event: Event): void => {
       if ('socket' in event && event.socket >= served) return // the probe's: nobody's request, nobody's news
-      log.event(event)
+      void opened.then((log) => log.event(event))
       metrics?.event(event)
       if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
         service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
     }
     const tellsAll = metrics !== undefined || level === 'debug' || level === 'info'
-    const supervised = await superviseProxy({ ...options, sockets, tellsAll }, report, (why, pause) => {
-      log.line(describeRestart(why, pause))
+    const launched = superviseProxy({ ...options, sockets, tellsAll }, report, (why, pause) => {
+      void opened.then((log) => log.restart(why, pause))
       metrics?.away()
     })
+    launched.catch(() => undefined) // awaited below
+    // To load the logger takes as long as all else that is done here, so whoever dials goes first: in the first turn the
+    // sockets are bound, in the second the process is started.
+    await turn()
+    await turn()
+    guardOutput()
+    const { openLog } = await import('./log.ts')
+    log = openLog(process.stdout.isTTY ? 'human' : 'json', level, options.sockets)
+    open(log)
+    const supervised = await launched
     service.ready(status(options))
     if (probe !== undefined) service.watch((limit) => probe.ask(limit))
     await end.signal
@@ -126,9 +137,11 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
     end.ignore()
     probe?.close()
     await metrics?.close()
-    await log.close()
+    await log?.close()
   }
 }
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const status = ({ sockets }: ProxyOptions): string => `serving ${sockets.map(({ path }) => path).join(', ')}`
 
