@@ -13,10 +13,12 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const DIST = join(ROOT, 'dist')
 const TREE = join(DIST, 'tree')
 
-/** Src files that every `init` loads on its way: one chunk, and no more in it, for V8 reads all of it. The rest is loaded
- * by who needs it. */
-const HOT =
-  /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output|init)|init\/(?!tokens|metrics|activation|service)[a-z]+|os\/(?!peer|inherit|notify|landlock)[a-z]+|errors)\.js$/
+/** Src files that `init` and `proxy` load on their way, and those that only `init` does: a chunk each, and no more in it,
+ * for V8 reads all of it. The rest is loaded by who needs it. */
+const HOT = {
+  main: /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output)|init\/(?:credential|erase|error|launch|lines|log|probe|reach|sockets|steps|supervise|watchdog)|os\/(?:confine|descriptor|directory|errno|libc|limits|listen|page|processes|self|signals|spawn|wait)|errors)\.js$/,
+  init: /^(?:cli\/init|metrics\/address|init\/(?:config|entrypoint|harden|init)|os\/(?:capabilities|mount|reboot|seccomp|terminal|users))\.js$/,
+}
 
 /** Named as src/os/self.ts asks for them. */
 const PARTS = {
@@ -78,7 +80,7 @@ await program.write({
   chunkFileNames: ({ name }) => (Object.hasOwn(PARTS, name) ? 'command-[name].cjs' : '[name].cjs'),
   // No import is hoisted into who imports the importer: what is cold stays unloaded.
   hoistTransitiveImports: false,
-  manualChunks: (id) => (HOT.test(relative(join(TREE, 'src'), id)) ? 'main' : undefined),
+  manualChunks: (id) => Object.entries(HOT).find(([, files]) => files.test(relative(join(TREE, 'src'), id)))?.[0],
 })
 await program.close()
 
