@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { CREDENTIAL } from '../test/support/corpus.ts'
 import { startFlyd } from '../test/support/flyd.ts'
 import { ask, MINT } from '../test/support/guest.ts'
-import { installed } from './installed.ts'
+import { installed, linkFlags } from './installed.ts'
 import { kill, startInit } from '../test/init/support.ts'
 
 const ROUNDS = Number(process.argv[2] ?? 15)
@@ -33,11 +33,9 @@ interface Form {
   main: string
 }
 if (!existsSync(at('dist/main.cjs'))) throw new Error('there is no dist/: run npm run build first')
-// As npm's link starts it: by the first line of the program.
-const [, line = ''] = /^#!\/usr\/bin\/env -S node (.*)$/m.exec(readFileSync(at('bin/dotfly.cjs'), 'utf8')) ?? []
 const forms: readonly Form[] = [
   { name: 'source', node: ['--disable-warning=ExperimentalWarning'], main: at('bin/dotfly.ts') },
-  { name: 'built', node: line.split(' '), main: installed(at('.'), directory) },
+  { name: 'built', node: linkFlags(at('bin/dotfly.cjs')), main: installed(at('.'), directory) },
 ]
 
 /** ms from exec until the program has ended by itself. */

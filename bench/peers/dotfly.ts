@@ -3,7 +3,7 @@
 
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { installed } from '../installed.ts'
+import { installed, linkFlags } from '../installed.ts'
 import type { Peer, Task } from './peer.ts'
 
 const HERE = join(import.meta.dirname, '../..')
@@ -36,7 +36,8 @@ function command(root: string, log: 'warn' | 'info', name: 'proxy' | 'init', mor
       const words = [name, '--socket', `${socket},policy=all`, '--flyd', `http://127.0.0.1:${port}`]
       words.push('--macaroon-file', file, '--log-level', log, ...more)
       const entry = fresh ? installed(root, directory) : source
-      return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry, ...words], env: {} }
+      const flags = fresh ? linkFlags(entry) : ['--disable-warning=ExperimentalWarning']
+      return { command: process.execPath, args: [...flags, entry, ...words], env: {} }
     },
   }
 }
