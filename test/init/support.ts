@@ -148,7 +148,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
         waiting.add(look)
         look()
       }),
-    proxy: () => childrenOf(running.pid).find((pid) => /proxy(?:\/main)?\.[jt]s/.test(commandOf(pid))) ?? 0,
+    proxy: () => childrenOf(running.pid).find((pid) => /proxy(?:\/main)?\.c?[jt]s/.test(commandOf(pid))) ?? 0,
   }
   return running
 }
