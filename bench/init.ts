@@ -119,7 +119,7 @@ async function memories(form: Form): Promise<[init: ReturnType<typeof memory>, p
   })
   await init.until(/listening/)
   for (let i = 0; i < REQUESTS / 100; i++) await ask(init.path, MINT.repeat(100), 100, 20_000)
-  await pause(300)
+  await pause(2500) // both tidy up when there is nothing else to do
   const found: Awaited<ReturnType<typeof memories>> = [memory(init.pid), memory(init.proxy())]
   kill(init.pid, 'SIGTERM')
   await init.ended
@@ -177,7 +177,7 @@ try {
   if (tini !== undefined) print(`| tini, to the end of \`true\` | | ${median(peer).toFixed(1)} ms | |`)
   print('Goals: accepts 1.3x, runs 1.6x.\n')
 
-  print(`| MiB after ${REQUESTS} requests | private dirty: init + proxy | PSS: init + proxy |`)
+  print(`| MiB at rest, after ${REQUESTS} requests | private dirty: init + proxy | PSS: init + proxy |`)
   print('|---|---|---|')
   const idle = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 1e6)'], { stdio: 'ignore' })
   await pause(500)
