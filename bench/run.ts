@@ -182,7 +182,12 @@ async function main(): Promise<void> {
     process.stderr.write(`bench: not done after ${LIMIT} minutes, given up\n`)
     process.exit(1)
   }, LIMIT * 60_000)
-  await measure(peers, results)
+  try {
+    await measure(peers, results)
+  } catch (error) {
+    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`) // as far as it got
+    throw error
+  }
   clearTimeout(late)
   for (const [heading, rows] of sections(results)) print(`\n${heading}\n\n${rows}`)
   if (goalTable(results, false).includes('met')) print(`\nGoals\n\n${goalTable(results, false)}`)

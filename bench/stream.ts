@@ -35,9 +35,20 @@ export async function stream(
   const pairs = KINDS.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
   const ask = (kind: Kind, size: number): string =>
     request(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
-  for (const { contestant, kind } of pairs) await wire.read(contestant.socket, ask(kind, bytes >> 4))
+  const lost = new Set<Contestant>()
+  /** A peer that breaks an answer off is out of the race, and does not end it; dotfly must not. */
+  const lose =
+    (contestant: Contestant) =>
+    (error: unknown): undefined => {
+      if (contestant.peer.name === 'dotfly') throw error
+      process.stderr.write(`${contestant.peer.title} is out: ${String(error).split('\n')[1] ?? ''}\n`)
+      lost.add(contestant)
+    }
+  for (const { contestant, kind } of pairs)
+    await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lose(contestant))
   const everywhere = `0-${cpus().length - 1}`
   const found = await interleave(rounds, pairs, async ({ contestant, kind }) => {
+    if (lost.has(contestant)) return undefined
     const pids = contestant.pids()
     const processors = kind === 'together' ? '0' : everywhere
     pin(pids, processors)
@@ -45,8 +56,9 @@ export async function stream(
     const spent = cpuOf(pids)
     let peak = before
     const look = setInterval(() => (peak = Math.max(peak, anonymousOf(pids))), 20)
-    const read = await wire.read(contestant.socket, ask(kind, bytes), processors)
+    const read = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lose(contestant))
     clearInterval(look)
+    if (read === undefined) return undefined
     if (read.bytes !== bytes) throw new Error(`${contestant.peer.title}: ${read.bytes} bytes came of ${bytes}`)
     peak = Math.max(peak, anonymousOf(pids))
     return {
@@ -56,8 +68,9 @@ export async function stream(
       grown: peak - before,
     }
   })
-  return pairs.map((pair) => {
-    const samples = found.get(pair) ?? []
+  return pairs.flatMap((pair) => {
+    if (lost.has(pair.contestant)) return []
+    const samples = (found.get(pair) ?? []).filter((one) => one !== undefined)
     const { name, title } = pair.contestant.peer
     const of = (what: 'speed' | 'cpu' | 'peak' | 'grown'): Figure => figure(samples.map((one) => one[what]))
     return {
