@@ -184,15 +184,14 @@ async function main(): Promise<void> {
   }, LIMIT * 60_000)
   try {
     await measure(peers, results)
-  } catch (error) {
-    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`) // as far as it got
-    throw error
+  } finally {
+    // As far as it got.
+    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`)
   }
   clearTimeout(late)
   for (const [heading, rows] of sections(results)) print(`\n${heading}\n\n${rows}`)
   if (goalTable(results, false).includes('met')) print(`\nGoals\n\n${goalTable(results, false)}`)
   print(`\nmedians of ${results.rounds} interleaved rounds of ${results.seconds} s`)
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`)
   if (values.write) write(results)
 }
 

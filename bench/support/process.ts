@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import type { Launch } from '../peers/peer.ts'
 
@@ -138,7 +138,12 @@ export function memoryOf(pids: readonly number[]): { anonymous: number; pss: num
 /** Their anonymous memory alone, MB: cheap enough to ask often. */
 export function anonymousOf(pids: readonly number[]): number {
   let sum = 0
-  for (const pid of pids.filter((pid) => existsSync(`/proc/${pid}/status`)))
-    sum += Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) * KIB
+  for (const pid of pids) {
+    try {
+      sum += Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) * KIB
+    } catch {
+      // a process that ended while we looked
+    }
+  }
   return sum
 }

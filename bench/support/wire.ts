@@ -72,15 +72,13 @@ export class Wire {
     connections: number,
     { seconds = 0, requests = 0 }: { seconds?: number; requests?: number },
   ): Promise<Load> {
-    return (await this.#run('load', socket, this.#file(ask), connections, seconds, requests)) as Load
+    return (await this.#run([this.#program], 'load', socket, this.#file(ask), connections, seconds, requests)) as Load
   }
 
   /** `processors`, such as `0-1`: where the client may run. */
   async read(socket: string, ask: string, processors?: string): Promise<Read> {
-    const words = ['read', socket, this.#file(ask)]
-    if (processors === undefined) return (await this.#run(...words)) as Read
-    const { stdout } = await run('taskset', ['-c', processors, this.#program, ...words], { timeout: 600_000 })
-    return JSON.parse(stdout) as Read
+    const pinned = processors === undefined ? [] : ['taskset', '-c', processors]
+    return (await this.#run([...pinned, this.#program], 'read', socket, this.#file(ask))) as Read
   }
 
   /** From its start, ms; then it is ended. `mark` is a file that it lets somebody write. */
@@ -97,7 +95,7 @@ export class Wire {
 
   /** ms until a command has ended. */
   async ended(command: string, args: readonly string[]): Promise<number> {
-    return ((await this.#run('run', command, ...args)) as { ended: number }).ended
+    return ((await this.#run([this.#program], 'run', command, ...args)) as { ended: number }).ended
   }
 
   /** Idle connections, each after one request; `release` closes them, and throws where one was lost. */
@@ -146,8 +144,8 @@ export class Wire {
     return file
   }
 
-  async #run(...args: (string | number)[]): Promise<unknown> {
-    const { stdout } = await run(this.#program, args.map(String), { timeout: 600_000 })
+  async #run([command = '', ...before]: string[], ...args: (string | number)[]): Promise<unknown> {
+    const { stdout } = await run(command, [...before, ...args.map(String)], { timeout: 600_000 })
     return JSON.parse(stdout)
   }
 }
