@@ -96,8 +96,8 @@ test('the look finds what a look at every byte finds, in whatever memory and at 
       const wanted = introduced.filter((i) => !isIdle(i))
       const got: number[] = []
       for (let at = 0; at < b.length; at += SLICE) got.push(...scan.found.subarray(0, scan.look(b, at)))
-      const found = { samples: got.filter((w) => w % 2 === 0), introducers: got.filter((w) => w % 2 !== 0) }
-      const places = { samples: found.samples.map((w) => w >> 1), introducers: found.introducers.map((w) => w >> 1) }
+      const placesOf = (kind: number): number[] => got.filter((what) => (what & 1) === kind).map((what) => what >> 1)
+      const places = { samples: placesOf(0), introducers: placesOf(1) }
       t.strictSame(
         sampled.filter((i) => !places.samples.includes(i)),
         [],

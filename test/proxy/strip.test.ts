@@ -9,22 +9,13 @@ import { leaks } from '../../src/canary/leaks.ts'
 import { bases, FORMS, windows } from '../../src/canary/speller.ts'
 import { secretMemory } from '../../src/proxy/secret.ts'
 import { Needles, Strip, stripWhole } from '../../src/proxy/strip.ts'
+import { cutAt, through } from '../support/pieces.ts'
 
 const SEED = process.env['DOTFLY_SEED'] ?? 'strip'
 const LONG = 12_500
 const SLOW = process.env['DOTFLY_SLOW'] === '1'
 
 const needlesOf = ({ value }: Credential): Needles => new Needles(value, secretMemory(Needles.memory(value.length)))
-
-/** What a guest receives when flyd's body comes in these pieces. */
-function through(needles: Needles, pieces: readonly Buffer[]): Buffer {
-  const strip = new Strip(needles)
-  const out = pieces.map((piece) => Buffer.from(strip.push(Buffer.from(piece))))
-  return Buffer.concat([...out, strip.end()])
-}
-
-const cutAt = (body: Buffer, marks: readonly number[]): Buffer[] =>
-  [0, ...marks].map((mark, i) => body.subarray(mark, marks[i] ?? body.length))
 
 const around = (known: Known, before = '{"error":"', after = '"}'): Buffer =>
   Buffer.concat([Buffer.from(before), known.bytes, Buffer.from(after)])
