@@ -99,19 +99,24 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
   let starts = 0
   const { promise: opened, resolve: open } = Promise.withResolvers<Log>()
   let log: Log | undefined
+  /** What is said before the log is open waits for it. */
+  const say = (it: (log: Log) => void): void => {
+    if (log === undefined) void opened.then(it)
+    else it(log)
+  }
   try {
     const sockets = activated(options.sockets, env)
     if (probe !== undefined) sockets.push(probe.socket)
     const report = (event: Event): void => {
       if ('socket' in event && event.socket >= served) return // the probe's: nobody's request, nobody's news
-      void opened.then((log) => log.event(event))
+      say((log) => log.event(event))
       metrics?.event(event)
       if (event.kind === 'listening' && event.socket === 0 && ++starts > 1)
         service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
     }
     const tellsAll = metrics !== undefined || level === 'debug' || level === 'info'
     const launched = superviseProxy({ ...options, sockets, tellsAll }, report, (why, pause) => {
-      void opened.then((log) => log.restart(why, pause))
+      say((log) => log.restart(why, pause))
       metrics?.away()
     })
     launched.catch(() => undefined) // awaited below
