@@ -8,8 +8,13 @@ const proxy = Number(
     (pid) => /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('dotfly'),
   ),
 )
+// Numbers of system calls that differ, and the name of a function of the kernel.
+const { ptrace, kexec, bpf, perf, inKernel } = {
+  x64: { ptrace: 101, kexec: 246, bpf: 321, perf: 298, inKernel: '__x64_sys_write' },
+  arm64: { ptrace: 117, kexec: 104, bpf: 280, perf: 241, inKernel: '__arm64_sys_write' },
+}[process.arch]
 const { functions: libc } = ffi.dlopen(null, {
-  syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
+  syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
 })
 const says = (name, result) => console.log(`attack ${name} ${result}`)
 const attempt = (name, run) => {
@@ -20,8 +25,8 @@ const attempt = (name, run) => {
   }
 }
 const call = (number, ...args) => {
-  const [a = 0, b = 0, c = 0, d = 0] = args.map(BigInt)
-  const result = libc.syscall(BigInt(number), BigInt(a), BigInt(b), BigInt(c), BigInt(d))
+  const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n] = args.map(BigInt)
+  const result = libc.syscall(BigInt(number), a, b, c, d, e)
   return result < 0n ? 'refused' : 'LEAK'
 }
 const open = (path, flags = 'r') => {
@@ -56,21 +61,33 @@ for (const pid of [1, proxy]) {
     }
     return got
   })
-  attempt(`${who}-ptrace`, () => call(101, 0x4206, pid, 0, 0))
-  attempt(`${who}-pidfd_getfd`, () => call(438, libc.syscall(434n, BigInt(pid), 0n, 0n, 0n), 3, 0))
+  attempt(`${who}-ptrace`, () => call(ptrace, 0x4206, pid, 0, 0))
+  attempt(`${who}-pidfd_getfd`, () => call(438, libc.syscall(434n, BigInt(pid), 0n, 0n, 0n, 0n), 3, 0))
 }
 attempt('kcore', () => open('/proc/kcore'))
 attempt('devmem', () => open('/dev/mem'))
+// An array of one number; a count of page faults of whoever runs: what any tracing begins with.
+attempt('bpf', () => {
+  const attributes = Buffer.from(Uint32Array.of(2, 4, 4, 1).buffer)
+  return call(bpf, 0, ffi.getRawPointer(attributes), attributes.length)
+})
+attempt('perf', () => {
+  const attributes = Buffer.alloc(128)
+  attributes.writeUInt32LE(1, 0) // PERF_TYPE_SOFTWARE
+  attributes.writeUInt32LE(attributes.length, 4)
+  attributes.writeBigUInt64LE(2n, 8) // PERF_COUNT_SW_PAGE_FAULTS
+  return call(perf, ffi.getRawPointer(attributes), proxy, -1, -1, 0)
+})
 attempt('kprobe', () => {
   execFileSync('/bin/busybox', ['mount', '-t', 'tracefs', 'tracefs', '/sys/kernel/tracing'])
-  return write('/sys/kernel/tracing/kprobe_events', 'p:dotfly __x64_sys_write')
+  return write('/sys/kernel/tracing/kprobe_events', `p:dotfly ${inKernel}`)
 })
 attempt('insmod', () => {
   execFileSync('/bin/busybox', ['insmod', '/virtio_balloon.ko'], { stdio: 'pipe' })
   return 'LEAK'
 })
 attempt('bset', () => write('/proc/sys/kernel/usermodehelper/bset', '4294967295 4294967295'))
-attempt('kexec', () => call(246, 0, 0, 0, 0))
+attempt('kexec', () => call(kexec, 0, 0, 0, 0))
 attempt('remount', () => {
   // allowed: root may mount, and a helper of its own still has no power over the proxy
   writeFileSync('/proc/sys/kernel/core_pattern', `|/bin/busybox sh /helper.sh ${proxy}`)
