@@ -55,8 +55,8 @@ const treeshake = false
 const importMeta: Plugin = {
   name: 'import.meta',
   resolveImportMeta: (property) =>
-    property === 'url'
-      ? "require('node:url').pathToFileURL(__filename).href"
+    property === 'filename'
+      ? '__filename'
       : property === 'resolve'
         ? "((name) => require('node:url').pathToFileURL(require.resolve(name)).href)"
         : null,
