@@ -16,7 +16,7 @@ const TREE = join(DIST, 'tree')
 /** Src files that `init` and `proxy` load on their way, and those that only one of them does: a chunk each, for every file
  * that is loaded takes 0.3 ms, and no more in it, for V8 reads all of it. The rest is loaded by who needs it. */
 const HOT = {
-  main: /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output)|init\/(?:credential|erase|error|launch|lines|log|probe|reach|sockets|steps|supervise|watchdog)|os\/(?:confine|descriptor|directory|errno|libc|limits|listen|memory|page|processes|self|signals|spawn|wait)|errors)\.js$/,
+  main: /^(?:cli\/(?:main|commands|arguments|settings|sockets|printable|output)|init\/(?:credential|erase|error|launch|lines|log|probe|reach|sockets|steps|supervise|watchdog)|os\/(?:confine|descriptor|directory|errno|libc|limits|listen|page|processes|self|signals|spawn|wait)|errors)\.js$/,
   init: /^(?:cli\/init|metrics\/address|init\/(?:config|entrypoint|harden|init)|os\/(?:capabilities|mount|reboot|seccomp|terminal|users))\.js$/,
   proxy: /^(?:cli\/(?:proxy|signals)|init\/(?:activation|service)|os\/(?:inherit|notify))\.js$/,
 }

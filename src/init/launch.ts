@@ -5,7 +5,6 @@ import { closeSync, readFileSync, statSync } from 'node:fs'
 import type { Event } from '../proxy/event.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
-import { tidy } from '../os/memory.ts'
 import { executable } from '../os/self.ts'
 import { send } from '../os/signals.ts'
 import type { Rights } from '../os/spawn.ts'
@@ -142,7 +141,7 @@ export async function launchProxy(
   const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
   // What our own start has left behind is a tenth of our memory.
   void ready.then(
-    () => setTimeout(() => tidy(collector()), TIDY_PAUSE).unref(),
+    () => setTimeout(() => void tidyUp(), TIDY_PAUSE).unref(),
     () => undefined,
   )
 
@@ -226,6 +225,11 @@ async function bindProbe(
     complain(`is not watched: ${error instanceof Error ? error.message : 'for no reason'}`)
     return undefined
   }
+}
+
+async function tidyUp(): Promise<void> {
+  const { tidy } = await import('../os/memory.ts')
+  tidy(collector())
 }
 
 /** V8's. With --expose-gc on its command line Node would start 5 ms later, for it has no code compiled for these flags; set

@@ -2,9 +2,11 @@
 
 import ffi from 'node:ffi'
 
-/** Gives the kernel what nobody uses: of V8's heap, by its collector, then of malloc's. Takes some 15 ms. */
-export function tidy(collect: typeof globalThis.gc): void {
+const { functions: libc } = ffi.dlopen(null, { malloc_trim: { arguments: ['u64'], return: 'i32' } })
+
+/** Gives the kernel what nobody uses: of V8's heap, where there is a `collect`, which takes 15 ms, then of malloc's, in
+ * 0.4 ms. */
+export function tidy(collect?: typeof globalThis.gc): void {
   collect?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-  const { functions: libc } = ffi.dlopen(null, { malloc_trim: { arguments: ['u64'], return: 'i32' } })
   libc.malloc_trim(0n)
 }
