@@ -1,10 +1,14 @@
 // Text that a terminal, a log viewer or a reviewer may trust: what is printed is what is there.
 
+// Cc controls, Cf format characters (bidi, zero width), Cs lone surrogates, Zl and Zp line separators. To read such an
+// expression takes V8 0.1 ms: where nothing is printed, none is read.
+
 /** Escapes what could move a cursor (ESC, C1), forge a line (LF, U+2028) or turn text round (bidi controls). */
-export const printable = (text: string): string => text.replace(UNSAFE, escape)
+export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, escape)
 
 /** JSON of `value` on several lines, equally safe: every escape that is added is one that JSON itself knows. */
-export const printableJson = (value: unknown): string => JSON.stringify(value, null, 2).replace(UNSAFE_BUT_LF, escape)
+export const printableJson = (value: unknown): string =>
+  JSON.stringify(value, null, 2).replace(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, escape)
 
 /** A word of the command line for an error message: short, safe, and never a credential pasted in the wrong place. */
 export function shown(word: string): string {
@@ -12,10 +16,6 @@ export function shown(word: string): string {
   const safe = printable(word)
   return safe.length > 120 ? `${safe.slice(0, 120)}…` : safe
 }
-
-// Cc controls, Cf format characters (bidi, zero width), Cs lone surrogates, Zl and Zp line separators.
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
-const UNSAFE_BUT_LF = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
 
 // Fly's permission and discharge tokens, and base64 of the first packet of any v1 macaroon, `00NNlocation`.
 const CREDENTIAL = /FlyV1|fm1[ar]_|fm2_|fo1_|MDA[0-9A-Za-z+/_-]{5}Y2F0aW9u/

@@ -139,8 +139,9 @@ export async function launchProxy(
   let listened = false // ever
   let toListen = 0 // sockets of this start
   const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
+  // What our own start has left behind is a tenth of our memory.
   void ready.then(
-    () => setTimeout(tidy, TIDY_PAUSE).unref(),
+    () => setTimeout(() => void tidyUp(), TIDY_PAUSE).unref(),
     () => undefined,
   )
 
@@ -226,12 +227,17 @@ async function bindProbe(
   }
 }
 
-/** What our own start has left behind is a tenth of our memory. To give it back takes some 10 ms, once. With --expose-gc on
- * its command line Node would start 5 ms later; set now, a new context has it. */
-function tidy(): void {
+async function tidyUp(): Promise<void> {
+  const { tidy } = await import('../os/memory.ts')
+  tidy(collector())
+}
+
+/** V8's. With --expose-gc on its command line Node would start 5 ms later, for it has no code compiled for these flags; set
+ * now, a new context has it. */
+function collector(): typeof globalThis.gc {
   process.getBuiltinModule('node:v8').setFlagsFromString('--expose-gc')
-  const collect: unknown = process.getBuiltinModule('node:vm').runInNewContext('gc')
-  if (typeof collect === 'function') collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as Node's types have it
+  return process.getBuiltinModule('node:vm').runInNewContext('gc') as typeof globalThis.gc
 }
 
 /** Steps that a process can only take for itself. */

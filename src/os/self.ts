@@ -1,7 +1,7 @@
 // The one place that knows where this program lies and how it starts another part of itself: from the source tree, from
 // compiled JavaScript, from one file in which a whole part is bundled, or out of the single executable.
 
-import { basename, dirname, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** What runs as a process of its own: the trusted process, its filter alone, the keeper of token files, what counts for
@@ -26,21 +26,20 @@ const SOURCE: Record<Part, string> = {
 }
 
 // In a tree, source or compiled, this file is src/os/self; what it is bundled into has the bundled parts beside it.
-const [, top, extension = '.js'] = /^(.*\/src\/)os\/self(\.[jt]s)$/.exec(import.meta.url) ?? []
+const here = import.meta.filename
+const [, top, extension = '.js'] = /^(.*\/src\/)os\/self(\.[jt]s)$/.exec(here) ?? []
 
-// A module in the single executable has an address of its own kind: see src/sea/main.ts.
-const single = import.meta.url.startsWith('dotfly:/')
+// A module in the single executable has a name of its own kind: see src/sea/main.ts.
+const single = here.startsWith('dotfly:/')
 
 /** How to start a part. */
 export function executable(part: Part): Executable {
   if (single) return inExecutable(part)
-  const entry = fileURLToPath(
-    top === undefined ? new URL(`${part}.cjs`, import.meta.url) : `${top}${SOURCE[part]}${extension}`,
-  )
+  const entry = top === undefined ? join(dirname(here), `${part}.cjs`) : `${top}${SOURCE[part]}${extension}`
   return {
     file: process.execPath,
     args: (flags, words) => [...flags, entry, ...words],
-    readable: [top === undefined ? entry : fileURLToPath(top)],
+    readable: [top ?? entry],
   }
 }
 
@@ -63,4 +62,4 @@ export function packagesOf(name: string): string | undefined {
 }
 
 /** A directory somewhere inside the package that this program came in. */
-export const programDirectory = (): string => fileURLToPath(new URL('.', import.meta.url))
+export const programDirectory = (): string => dirname(here)

@@ -3,6 +3,7 @@
 
 import ffi from 'node:ffi'
 import { constants } from 'node:os'
+import { bind } from './libc.ts'
 
 /** The range that glibc leaves to programs; 32 and 33 are its own. */
 export const SIGRTMIN = 34
@@ -10,7 +11,7 @@ export const SIGRTMAX = 64
 const SIG_UNBLOCK = 1
 const UV_SIGNAL = 16
 
-const { functions: libc, lib } = ffi.dlopen(null, {
+const libc = bind({
   kill: { arguments: ['i32', 'i32'], return: 'i32' },
   sigemptyset: { arguments: ['buffer'], return: 'i32' },
   sigaddset: { arguments: ['buffer', 'i32'], return: 'i32' },
@@ -21,6 +22,9 @@ const { functions: libc, lib } = ffi.dlopen(null, {
   uv_handle_size: { arguments: ['i32'], return: 'u64' },
   uv_unref: { arguments: ['pointer'], return: 'void' },
 })
+
+/** Kept for good: with it would go the callback that native code was given. */
+let library: ffi.DynamicLibrary | undefined
 
 const NUMBERS = new Map<string, number>(Object.entries(constants.signals))
 const NAMES = new Map<number, NodeJS.Signals>()
@@ -68,8 +72,9 @@ export function unblock(...signals: readonly number[]): void {
 
 /** Calls `hear` for each of these signals from now on. Like SIGCHLD's, such a watcher keeps no process alive. */
 export function listen(signals: readonly number[], hear: (signal: number) => void): void {
+  library ??= new ffi.DynamicLibrary(null)
   // One for all: whoever is told by native code is told once more by the event loop, for it must not throw.
-  const callback = lib.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, signal) => {
+  const callback = library.registerCallback({ arguments: ['pointer', 'i32'], return: 'void' }, (_handle, signal) => {
     setImmediate(hear, signal)
   })
   const named = signals.filter((signal) => NAMES.has(signal))

@@ -68,11 +68,6 @@ const raw = bind({
   syscall: { arguments: ['i64', 'i64', 'buffer'], return: 'i64' },
 })
 
-const all = Buffer.alloc(128)
-libc.sigfillset(all)
-const none = Buffer.alloc(128)
-libc.sigemptyset(none)
-
 /** Starts it. A refusal is an errno name: ENOENT, EACCES, ENOEXEC and so on, of the program or of `cwd`. */
 export function spawn(command: Command): { pid: number } | { refused: string } {
   const actions = Buffer.alloc(512)
@@ -80,6 +75,10 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
   const argv = strings(command.argv)
   const env = strings(command.env)
   const pid = Buffer.alloc(4)
+  const all = Buffer.alloc(128) // signals
+  const none = Buffer.alloc(128)
+  libc.sigfillset(all)
+  libc.sigemptyset(none)
   const moved: number[] = []
   libc.posix_spawn_file_actions_init(actions)
   libc.posix_spawnattr_init(attributes)

@@ -6,6 +6,7 @@ import { accept, listenAt, unblock } from '../os/accept.ts'
 import { refuseNewRights, refuseTracers } from '../os/confine.ts'
 import { addressOf, dial } from '../os/dial.ts'
 import { IN, Loop } from '../os/loop.ts'
+import { tidy } from '../os/memory.ts'
 import { mapPage } from '../os/page.ts'
 import { callerOf } from '../os/peer.ts'
 import { Buffers, Stream } from '../os/stream.ts'
@@ -38,7 +39,7 @@ const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const ACCEPTS = 64 // at once: others have their turn between
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
-const REQUESTS_TO_TIDY = 20_000 // after as many, in a second without one
+const REQUESTS_TO_TIDY = 20_000 // after as many, in a second without one, V8 gives back too
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
@@ -99,14 +100,18 @@ async function serve(launch: Launch): Promise<void> {
   })
 
   let asked = 0 // a second ago
+  let tidied = -1 // asked when
   let dirty = 0
   const clock = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)
-    // What the start, and then the work, have left behind is a fifth of all memory. To tidy up takes some 15 ms.
-    if (flyd.asked === asked && flyd.asked >= dirty) {
-      globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-      dirty = asked + REQUESTS_TO_TIDY
+    // What the start, and then the work, have left behind is a fifth of all memory. Malloc's part is cheap to give back; of
+    // V8's, which takes 15 ms, the next requests have 100 ms of work to make again.
+    if (flyd.asked === asked && asked !== tidied) {
+      const much = asked >= dirty
+      tidy(much ? globalThis.gc : undefined)
+      if (much) dirty = asked + REQUESTS_TO_TIDY
+      tidied = asked
     }
     asked = flyd.asked
   }, 1000)

@@ -32,6 +32,7 @@ function ours(url: string): SourceTextModule {
     identifier: url,
     initializeImportMeta: (meta) => {
       meta.url = url
+      meta.filename = url // it has no file
     },
     importModuleDynamically: (specifier) => run(specifier, url),
   })
