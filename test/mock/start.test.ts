@@ -11,6 +11,7 @@ import { startMock } from '../../src/mock/start.ts'
 import type { Mock, MockMachine, MockOptions } from '../../src/mock/start.ts'
 import { dial, scratch } from '../flyd/dial.ts'
 import type { Answer } from '../flyd/dial.ts'
+import { CACHE } from '../support/cache.ts'
 import { finder, findFactor, memoryOf, spellings } from './memory.ts'
 
 type Test = { readonly teardown: (run: () => unknown) => void }
@@ -212,7 +213,7 @@ test('when the issuer is gone nobody signs: flyd answers 503 and no token', asyn
 async function run(t: Test, dir: string): Promise<{ child: ChildProcess; pid: number; issuerPid: number }> {
   const child = spawn(process.execPath, [fileURLToPath(new URL('run.ts', import.meta.url)), dir], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: {},
+    env: { ...CACHE },
   })
   t.teardown(() => child.kill('SIGKILL'))
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
