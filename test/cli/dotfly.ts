@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
+import { CACHE } from '../support/cache.ts'
 
 const root = new URL('../../', import.meta.url)
 export const NODE = fileURLToPath(new URL('node_modules/.bin/node', root))
@@ -10,10 +11,11 @@ export const BIN = fileURLToPath(new URL('bin/dotfly.ts', root))
 
 export type Env = Record<string, string>
 
-/** Nothing of this computer's environment but what finds programs and a temporary directory. */
+/** Nothing of this computer's environment but what finds programs, a temporary directory and compiled sources. */
 export const plain = (env: Env = {}): Env => ({
   PATH: process.env['PATH'] ?? '',
   ...(process.env['TMPDIR'] === undefined ? {} : { TMPDIR: process.env['TMPDIR'] }),
+  ...CACHE,
   ...env,
 })
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { errnoOf } from '../../src/os/errno.ts'
+import { CACHE } from '../support/cache.ts'
 import { CREDENTIAL } from '../support/corpus.ts'
 
 interface Scope {
@@ -91,7 +92,7 @@ export async function startInit(t: Scope, start: InitStart): Promise<RunningInit
   ]
   const child = spawn(program, args, {
     stdio: [start.stdin ?? 'ignore', 'pipe', 'pipe'],
-    env: start.env ?? { PATH: process.env['PATH'] ?? '' },
+    env: { ...CACHE, ...(start.env ?? { PATH: process.env['PATH'] ?? '' }) },
   })
   let out = ''
   let log = ''

@@ -14,12 +14,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt } from 'jose'
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import type { Test } from 'tap'
 import { ASKING } from '../../src/cli/init.ts'
 import { arrange } from '../../src/identity/arrange.ts'
 import { identityOptions } from '../../src/identity/options.ts'
-import { type Mock, startMock } from '../../src/mock/start.ts'
+import { startMock } from '../../src/mock/start.ts'
 import { childrenOf, kill, NODE, ROOT, type RunningInit, startInit, status } from './support.ts'
 import type { InitStart } from './support.ts'
 
@@ -37,14 +37,12 @@ function directory(t: Pick<Test, 'teardown'>): string {
   return path
 }
 
-async function mocked(t: Test, more: Partial<Parameters<typeof startMock>[0]> = {}): Promise<Mock> {
-  const mock = await startMock({ dir: directory(t), parties: false, ...more })
-  t.teardown(() => mock.stop())
-  return mock
-}
+/** One for all tests of this file: each asks it for tokens and leaves it as it is. */
+const mock = await startMock({ dir: directory(tap), parties: false })
+tap.teardown(() => mock.stop())
 
 /** Init of the mock's first Machine. */
-function startOn(t: Test, mock: Mock, start: InitStart): Promise<RunningInit> {
+function startOn(t: Test, start: InitStart): Promise<RunningInit> {
   const machine = mock.file.machines[0]!
   return startInit(t, {
     flyd: machine.flyd_url,
@@ -69,10 +67,9 @@ test(
   'the first instruction finds file and variables, the file is its user’s, and it is kept from then on',
   { skip },
   async (t) => {
-    const mock = await mocked(t)
     const dir = join(directory(t), 'fly')
     const other = join(directory(t), 'vault')
-    const init = await startOn(t, mock, {
+    const init = await startOn(t, {
       options: [
         '--token-dir',
         dir,
@@ -123,7 +120,6 @@ test(
 )
 
 test('files are kept while the last programs end, and by nobody afterwards', { skip }, async (t) => {
-  const mock = await mocked(t)
   const dir = directory(t)
   const out = join(directory(t), 'out')
   writeFileSync(
@@ -139,7 +135,7 @@ process.on('SIGTERM', () => setTimeout(() => {
 setInterval(() => {}, 1000)
 writeFileSync(process.argv[3] + '.ready', '')`,
   )
-  const init = await startOn(t, mock, {
+  const init = await startOn(t, {
     options: ['--token-dir', dir, '--kill-timeout', '60'],
     namespace: false,
     env: { AWS_ROLE_ARN: ROLE },
@@ -232,7 +228,6 @@ test('asked to end while it waits, it does not wait', { skip }, async (t) => {
 })
 
 test('what the user has set stays as it is, and the log says so', { skip }, async (t) => {
-  const mock = await mocked(t)
   const dir = directory(t)
   const env = {
     AWS_ROLE_ARN: ROLE,
@@ -240,7 +235,7 @@ test('what the user has set stays as it is, and the log says so', { skip }, asyn
     AWS_ROLE_SESSION_NAME: 'me-myself',
     AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
   }
-  const init = await startOn(t, mock, { options: ['--token-dir', dir], env, command: sh('env | grep AWS | sort') })
+  const init = await startOn(t, { options: ['--token-dir', dir], env, command: sh('env | grep AWS | sort') })
   t.equal((await init.ended).code, 0, init.log())
   t.equal(
     init.out(),
@@ -255,7 +250,6 @@ test('what the user has set stays as it is, and the log says so', { skip }, asyn
 })
 
 test('run.json asks as the environment does, and its user owns the file', { skip }, async (t) => {
-  const mock = await mocked(t)
   const dir = directory(t)
   const config = join(dir, 'run.json')
   writeFileSync(
@@ -266,22 +260,21 @@ test('run.json asks as the environment does, and its user owns the file', { skip
       ExtraEnv: { AWS_ROLE_ARN: ROLE, EXTRA: `${dir}/extra`, DOTFLY_TOKEN_FILE: `${dir}/extra,aud=x` },
     }),
   )
-  const init = await startOn(t, mock, { options: ['--config', config, '--token-dir', `${dir}/fly`], command: [] })
+  const init = await startOn(t, { options: ['--config', config, '--token-dir', `${dir}/fly`], command: [] })
   await init.ended
   t.match(init.out(), /^[0-9]{4}\n0\n$/, init.log())
   t.equal(statSync(`${dir}/fly/oidc_token`).uid, 1, 'daemon')
 
   writeFileSync(config, JSON.stringify({ ExecOverride: ['true'], ExtraEnv: { DOTFLY_TOKEN_FILE: 'x' } }))
-  const wrong = await startOn(t, mock, { options: ['--config', config], command: [] })
+  const wrong = await startOn(t, { options: ['--config', config], command: [] })
   t.equal((await wrong.ended).code, 1)
   t.match(wrong.log(), /^ERROR token file x: the path is not/m)
 })
 
 test('a keeper that dies before it is ready is started again, and the program waits', { skip }, async (t) => {
-  const mock = await mocked(t)
   // There is no flyd yet, so it cannot be ready however slow we are.
   const door = join(directory(t), 'door')
-  const init = await startOn(t, mock, {
+  const init = await startOn(t, {
     flyd: `unix:${door}`,
     options: ['--token-dir', directory(t), '--wait-token', '1m'],
     env: { AWS_ROLE_ARN: ROLE },
@@ -297,7 +290,6 @@ test('a keeper that dies before it is ready is started again, and the program wa
 })
 
 test('several sockets: the keeper asks where its audiences are allowed', { skip }, async (t) => {
-  const mock = await mocked(t)
   const dir = directory(t)
   const narrow = ['--socket', `${dir}/a,aud=other`, '--socket', `${dir}/b,uid=4242,aud=sts.amazonaws.com`]
   const machine = mock.file.machines[0]!
@@ -315,7 +307,6 @@ test('several sockets: the keeper asks where its audiences are allowed', { skip 
 })
 
 test('who asks for no token gets no file, no process, and no code for either', { skip }, async (t) => {
-  const mock = await mocked(t)
   const dir = directory(t)
   const preload = join(dir, 'list.mjs')
   // Every module that this process loads, by URL.
@@ -327,7 +318,7 @@ registerHooks({ load: (url, context, next) => (appendFileSync('${dir}/loaded', u
   )
   const run = async (env: Record<string, string>): Promise<string[]> => {
     rmSync(join(dir, 'loaded'), { force: true })
-    const init = await startOn(t, mock, {
+    const init = await startOn(t, {
       node: [`--import=${preload}`],
       options: ['--token-dir', `${dir}/fly`],
       env,

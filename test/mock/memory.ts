@@ -74,6 +74,31 @@ export function spellings(n: bigint, p: bigint): Buffer[] {
   })
 }
 
+const STRIDE = 32
+const WORD = 4
+
+/** Whether one of these stands in a piece, at any place: the same as `includes` of each, in one reading of the piece. All
+ * are at least 35 bytes long, so that a whole word of each occurrence stands at a multiple of 32. */
+export function finder(needles: readonly Buffer[]): (piece: Buffer) => boolean {
+  const places = new Map<number, { needle: Buffer; at: number }[]>()
+  for (const needle of needles) {
+    if (needle.length < STRIDE + WORD - 1) throw new Error(`${needle.length} bytes are too short to be found`)
+    for (let at = 0; at < STRIDE; at++) {
+      const word = needle.readUInt32LE(at)
+      places.set(word, [...(places.get(word) ?? []), { needle, at }])
+    }
+  }
+  return (piece) => {
+    for (let at = 0; at + WORD <= piece.length; at += STRIDE) {
+      for (const { needle, at: within } of places.get(piece.readUInt32LE(at)) ?? []) {
+        const from = at - within
+        if (from >= 0 && piece.subarray(from, from + needle.length).equals(needle)) return true
+      }
+    }
+    return false
+  }
+}
+
 const gcd = (a: bigint, b: bigint): bigint => (b === 0n ? a : gcd(b, a % b))
 
 function inverse(value: bigint, modulus: bigint): bigint {

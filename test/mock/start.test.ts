@@ -11,7 +11,8 @@ import { startMock } from '../../src/mock/start.ts'
 import type { Mock, MockMachine, MockOptions } from '../../src/mock/start.ts'
 import { dial, scratch } from '../flyd/dial.ts'
 import type { Answer } from '../flyd/dial.ts'
-import { findFactor, memoryOf, spellings } from './memory.ts'
+import { CACHE } from '../support/cache.ts'
+import { finder, findFactor, memoryOf, spellings } from './memory.ts'
 
 type Test = { readonly teardown: (run: () => unknown) => void }
 
@@ -212,7 +213,7 @@ test('when the issuer is gone nobody signs: flyd answers 503 and no token', asyn
 async function run(t: Test, dir: string): Promise<{ child: ChildProcess; pid: number; issuerPid: number }> {
   const child = spawn(process.execPath, [fileURLToPath(new URL('run.ts', import.meta.url)), dir], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: {},
+    env: { ...CACHE },
   })
   t.teardown(() => child.kill('SIGKILL'))
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
@@ -227,6 +228,24 @@ test('the issuer ends when its parent dies, however it dies, and the directory c
   t.ok(await until(() => !isAlive(issuerPid)), 'no orphan with keys is left')
   const mock = await start(t, { dir })
   t.equal((await ask(mock.file.machines[0]!)).status, 200, 'in spite of the dead sockets')
+})
+
+test('finder() finds each at every place, and nothing that is not whole', async (t) => {
+  const needles = [35, 64, 256].map((length, i) => Buffer.alloc(length, `${i}: no period of these bytes is short `))
+  const finds = finder(needles)
+  for (const needle of needles) {
+    for (let at = 0; at < 40; at++) {
+      const piece = Buffer.alloc(at + needle.length)
+      needle.copy(piece, at)
+      if (!finds(piece)) t.fail(`${needle.length} bytes at ${at}`)
+      piece[at + needle.length - 1]! ^= 0x80
+      if (finds(piece)) t.fail(`all but the last of ${needle.length} bytes at ${at}`)
+      piece[at + needle.length - 1]! ^= 0x80
+      piece[at]! ^= 0x80
+      if (finds(piece)) t.fail(`all but the first of ${needle.length} bytes at ${at}`)
+    }
+  }
+  t.throws(() => finder([Buffer.alloc(34)]))
 })
 
 test('the private key is in the issuer’s memory and nowhere else: not in flyd’s, and in no file', async (t) => {
@@ -250,7 +269,7 @@ test('the private key is in the issuer’s memory and nowhere else: not in flyd�
   }
   if (p === undefined) throw new Error('the search does not find the key where it must be')
   const secrets = spellings(n, p)
-  const holds = (bytes: Buffer): boolean => secrets.some((secret) => bytes.includes(secret))
+  const holds = finder(secrets)
   t.ok([...memoryOf(issuerPid)].some(holds), 'control: the search finds it in the issuer')
   writeFileSync(join(dir, 'control'), secrets[5]!)
   t.ok(holds(readFileSync(join(dir, 'control'))), 'control: and in a file')

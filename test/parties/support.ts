@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exportJWK, generateKeyPair } from 'jose'
 import type { CryptoKey, JWK, JWTPayload } from 'jose'
+import { CACHE } from '../support/cache.ts'
 
 export interface Key {
   readonly jwk: JWK
@@ -155,7 +156,7 @@ export interface Ran {
 export async function run(program: string, args: readonly string[], env: Record<string, string>): Promise<Ran> {
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { PATH: process.env['PATH'] ?? '', ...CACHE, ...env },
     timeout: 30_000,
   })
   let out = ''

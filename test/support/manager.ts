@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BIN, NODE } from '../cli/dotfly.ts'
+import { CACHE } from './cache.ts'
 
 const AF_UNIX = 1
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 0x80802
@@ -66,7 +67,7 @@ export function serve(
   env: Readonly<Record<string, string>>,
   handed: readonly number[] = [],
 ): ChildProcess {
-  const variables = Object.entries({ PATH: process.env['PATH'] ?? '', ...env }).map(
+  const variables = Object.entries({ PATH: process.env['PATH'] ?? '', ...CACHE, ...env }).map(
     ([name, value]) => `${name}=${value}`,
   )
   const given = handed.length === 0 ? [] : ['LISTEN_PID=$$', `LISTEN_FDS=${handed.length}`]

@@ -77,11 +77,21 @@ export function needlesOf(c: Credential): Needle[] {
   }
   return out
 }
+/** By their first characters, for most are ruled out by it. */
+type Texts = ReadonlyMap<string, readonly string[]>
+const byFirst = (texts: string[]): Texts => Map.groupBy(new Set(texts), ([first = '']) => first)
+/** What can be left of one of these at the start of a window. */
+const tailsOf = (forms: string[]): Texts =>
+  byFirst(forms.flatMap((form) => Array.from({ length: form.length - 1 }, (_, i) => form.slice(i + 1))))
+
 interface Unit {
   raw: number[]
-  forms: string[]
+  forms: Texts
+  tails: Texts
 }
-const GAPS = [...new Set([0x0a, 0x0d, 0].flatMap((c) => [String.fromCharCode(c), ...formsOf(c)]))].map(low)
+const gaps = [0x0a, 0x0d, 0].flatMap((c) => [String.fromCharCode(c), ...formsOf(c)]).map(low)
+const GAPS = byFirst(gaps)
+const GAP_TAILS = tailsOf(gaps)
 const memo = new Map<string, Unit>()
 function unit(c: number, kind: Needle['kind'], cs: number): Unit {
   const key = `${c} ${kind} ${cs}`
@@ -93,7 +103,8 @@ function unit(c: number, kind: Needle['kind'], cs: number): Unit {
         : kind === 'text'
           ? URL((CASES[cs] ?? Number)(c))
           : [(CASES[cs] ?? Number)(c)]
-    u = { raw: chars, forms: chars.flatMap(formsOf).map(low) }
+    const forms = chars.flatMap(formsOf).map(low)
+    u = { raw: chars, forms: byFirst(forms), tails: tailsOf(forms) }
     memo.set(key, u)
   }
   return u
@@ -137,14 +148,15 @@ function isWindow(text: string, folded: string, w: number, needle: Needle, way: 
       whole >= WHOLE && secrets + own >= SECRET && spelled + more >= SPELLED
     const left = end - at
     if (left === 0) return enough(0, 0)
-    for (const gap of GAPS) {
+    const first = folded.charAt(at)
+    for (const gap of GAPS.get(first) ?? []) {
       if (gap.length > left ? enough(0, 0) && folded.startsWith(gap.slice(0, left), at) : folded.startsWith(gap, at))
         if (gap.length > left || reads(at + gap.length, n, secrets, spelled, whole)) return true
     }
     const [of, its] = [units[n], secret[n] ? 1 : 0]
     if (of === undefined) return false
     if (of.raw.includes(text.charCodeAt(at)) && reads(at + 1, n + 1, secrets + its, spelled + 1, whole + 1)) return true
-    return of.forms.some((form) =>
+    return (of.forms.get(first) ?? []).some((form) =>
       form.length > left
         ? enough(left, its * left) && folded.startsWith(form.slice(0, left), at)
         : folded.startsWith(form, at) &&
@@ -152,15 +164,12 @@ function isWindow(text: string, folded: string, w: number, needle: Needle, way: 
     )
   }
   /** Lengths of what is left of a form, or of all but its first byte, at the start of the window. */
-  const tails = (form: string): number[] => {
-    const lengths: number[] = []
-    for (let k = 1; k < form.length; k++) if (folded.startsWith(form.slice(-k), w)) lengths.push(k)
-    return lengths
-  }
-  const gaps = [0, ...GAPS.flatMap(tails)]
+  const lengths = (tails: Texts): number[] =>
+    (tails.get(folded.charAt(w)) ?? []).filter((tail) => folded.startsWith(tail, w)).map((tail) => tail.length)
+  const after = [0, ...lengths(GAP_TAILS)]
   return units.some(
-    ({ forms }, n) =>
-      gaps.some((k) => reads(w + k, n, 0, 0, 0)) ||
-      forms.some((form) => tails(form).some((k) => reads(w + k, n + 1, secret[n] ? k : 0, k, 0))),
+    ({ tails }, n) =>
+      after.some((k) => reads(w + k, n, 0, 0, 0)) ||
+      lengths(tails).some((k) => reads(w + k, n + 1, secret[n] ? k : 0, k, 0)),
   )
 }
