@@ -60,6 +60,15 @@ test('what reads in two ways is judged in each', async (t) => {
   t.equal(run.toString(), `<at 1VylF ${'*'.repeat(28)}>`, 'an `a` that is the end of a gap, too')
 })
 
+test('where one case ends another may go on', async (t) => {
+  // Wherever the run begins: where it is found depends on that.
+  const needles = plain(opaque('tabcdefgh123456789012ijklmnop'))
+  for (let before = 0; before < 8; before++) {
+    const body = Buffer.from(`${'<'.repeat(before)}abcdefgh123456789012IJKL>`)
+    t.equal(through(needles, [body]).toString(), `${'<'.repeat(before)}${'*'.repeat(24)}>`)
+  }
+})
+
 test(
   'of what is cut at head and tail next to no reading of what comes through is a window',
   { timeout: 240_000 },
