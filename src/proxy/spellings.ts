@@ -95,6 +95,11 @@ export const STANDARD = table((c) => (c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c)
 export const STREAM = [SAME, STANDARD, LOWER, SAME] as const
 export const CASES = [[], CASED, [SAME], CASED] as const
 
+/** By case and byte: the cases, as bits, that write it as this one does. */
+export const AGREE = CASED.map((as) =>
+  table((c) => CASED.reduce((all, to, i) => all | (Number(to[c] === as[c]) << i), 0)),
+)
+
 /** What may stand between two bytes of a needle. */
 export const isGap = (c: number): boolean => c === 0x0a || c === 0x0d || c === 0
 
@@ -208,7 +213,7 @@ export function headless(b: Uint8Array, i: number): number {
 }
 
 /** Bytes of the gap that this escape, or else this raw byte, is; or 0. */
-const gapOf = (escape: number, c = 1): number =>
+export const gapOf = (escape: number, c = 1): number =>
   escape > 0 && isGap(escape & 255) ? lengthOf(escape) : isGap(c) ? 1 : 0
 
 /** Bytes of one gap at `i`, or 0. */
@@ -240,10 +245,16 @@ export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Arra
   return 0
 }
 
-/** The same for what ends before `i`. */
-export function unitBefore(b: Uint8Array, i: number, want: number, stream: Uint8Array): number {
+/** The same for what ends before `i`; `before` is `escapeBefore`, where that is known. */
+export function unitBefore(
+  b: Uint8Array,
+  i: number,
+  want: number,
+  stream: Uint8Array,
+  before = escapeBefore(b, i),
+): number {
   for (let at = i, gap = 1; gap > 0 && at > i - WINDOW; at -= gap) {
-    const escape = escapeBefore(b, at)
+    const escape = at === i ? before : escapeBefore(b, at)
     if (escape > 0 && stream[escape & 255] === want) return ((i - at) << 8) | lengthOf(escape)
     // Raw, unless it is the `A` of %0A.
     const isRaw = escape === 0 || !isGap(escape & 255)
@@ -266,19 +277,32 @@ export function cutAt(b: Uint8Array, i: number, want: number, kind: number, back
   return cut
 }
 
-const ACCEPTED = new Map<number, Uint8Array[][]>()
+/** No fewer than the bytes before `i` that are the tail of an escape. First bytes of escapes are in such a one only where
+ *  it begins, if with `\\`; where it ends, if with `;` or a line break; and in those of `25%36%31`. */
+export function mayBeCut(b: Uint8Array, i: number): number {
+  let n = b[i - 1] === 0x3b ? 1 : 0
+  for (; n < LONGEST_ESCAPE - 1; n++) {
+    const c = b[i - 1 - n] ?? 0
+    if (c === 0x5c) return n + (b[i - 2 - n] === c ? 2 : 1)
+    if (n === 6 && b[i - 6] === 0x25 && c !== 0x35) break
+    if (INTRODUCES[c] !== 0 && !(n < 2 && isGap(c)) && !(n % 3 === 2 && c === 0x25)) break
+  }
+  return n
+}
+
+const ACCEPTED: Uint8Array[][][] = []
 
 /** The escapes that are accepted for `want`, and those for gaps, as columns; backwards: from their ends. By the first. */
 function accepted(want: number, kind: number, backwards: boolean): Uint8Array[][] {
   const key = (want << 3) | (kind << 1) | (backwards ? 1 : 0)
-  let forms = ACCEPTED.get(key)
-  if (forms === undefined) {
-    ACCEPTED.set(key, (forms = []))
-    for (const form of new Set(FORMS.filter((_, c) => STREAM[kind]?.[c] === want || isGap(c)).flat())) {
-      const columns = Uint8Array.from(form, (c) => COLUMN[c.charCodeAt(0)] ?? 0)
-      if (backwards) columns.reverse()
-      ;(forms[columns[0] ?? 0] ??= []).push(columns)
-    }
+  const known = ACCEPTED[key]
+  if (known !== undefined) return known
+  const forms: Uint8Array[][] = []
+  for (const form of new Set(FORMS.filter((_, c) => STREAM[kind]?.[c] === want || isGap(c)).flat())) {
+    const columns = Uint8Array.from(form, (c) => COLUMN[c.charCodeAt(0)] ?? 0)
+    if (backwards) columns.reverse()
+    ;(forms[columns[0] ?? 0] ??= []).push(columns)
   }
+  ACCEPTED[key] = forms
   return forms
 }

@@ -8,18 +8,20 @@ import { anatomy } from './anatomy.ts'
 import { Scan, SLICE } from './scan.ts'
 import { allocNumbers } from './secret.ts'
 import type { Alloc, SecretMemory } from './secret.ts'
-import { CASES, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
+import { AGREE, CASES, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
 import {
   cutAt,
   escapeAt,
   escapeBefore,
   gapAt,
   gapBefore,
+  gapOf,
   headless,
   isGap,
   lengthOf,
-  needles,
+  mayBeCut,
   pathAt,
+  needles,
   unitAt,
   unitBefore,
 } from './spellings.ts'
@@ -59,15 +61,19 @@ export class Needles {
   #found: Run[] = []
   #tail = 0
   /** A run that was found: deep inside of it there is nothing left to find. */
-  #covered: Run = NOTHING
+  readonly #covered = { from: 0, to: 0 }
   /** The last run, public or not, that is too long for chance. */
   #long: Run = NOTHING
   /** Where the units of the run that is being judged are, by needle byte: forwards and backwards read differently where
    *  a soft line break stands beside a `=`, and either may be right. */
   readonly #unitFrom: Int32Array
   readonly #unitTo: Int32Array
-  /** By offset, the needle byte that stands there in a long run that was judged. */
-  readonly #judged = new Map<number, number>()
+  /** Where a needle byte stood in the last run that was judged, counted back from the end of all that was looked at so
+   *  far; and in which cases, as bits. */
+  readonly #judgedAt: Float64Array
+  readonly #judgedIn: Uint8Array
+  #epoch = 0
+  readonly #ended = { at: -1, escape: 0 }
 
   /** Bytes to be `alloc`ed for a credential of `n` bytes: 893 KB for 724. */
   static memory(n: number): number {
@@ -92,6 +98,8 @@ export class Needles {
     })
     this.#unitFrom = new Int32Array(room)
     this.#unitTo = new Int32Array(room)
+    this.#judgedAt = new Float64Array(room)
+    this.#judgedIn = new Uint8Array(room)
     this.#grams = new Index(alloc, room, bits - 3)
     this.#escaped = new Index(alloc, room, bits - 3)
     this.#pairs = new Index(alloc, room, bits - 3)
@@ -122,7 +130,7 @@ export class Needles {
   /** All windows in `b`, by their offsets plus `base`. Reads only: two runs may overlap, and blanking the first would
    *  hide the second and leave its tail. */
   find(b: Buffer, base: number): Run[] {
-    this.#forget()
+    this.#forget(b)
     const scan = this.#scan
     for (let at = 0; at < b.length; at += SLICE) {
       for (let k = 0, found = scan.look(b, at); k < found; k++) {
@@ -145,7 +153,7 @@ export class Needles {
   /** How many bytes at the end of `b` are a run in progress, from its first secret byte that a window may still hold. */
   findTail(b: Buffer): number {
     this.#tail = 0
-    this.#forget()
+    this.#forget(b)
     // The end of a line or of an event must never wait. What comes next is judged with it all the same.
     if (b.length < SECRET || b[b.length - 1] === 0x0a) return 0
     for (let cut = 0; cut < 10; cut++)
@@ -153,11 +161,12 @@ export class Needles {
     return this.#tail
   }
 
-  #forget(): void {
+  #forget(b: Buffer): void {
     this.#found = []
-    this.#covered = NOTHING
+    this.#covered.from = this.#covered.to = 0
     this.#long = NOTHING
-    if (this.#judged.size > 0) this.#judged.clear()
+    this.#epoch += b.length + 1
+    this.#ended.at = -1
   }
 
   /** Finds runs that end at `end`, by their last 4 bytes, or 2 where units are long. */
@@ -180,6 +189,9 @@ export class Needles {
     const introducer = b[p] ?? 1
     const isPlain = introducer === SEMICOLON || isGap(introducer)
     if (p >= 4) this.#tryGram(b, p - 4, foldAt(b, p - 4))
+    // Raw bytes before a long unit that is cut, or a gap and such a one.
+    if (!isPlain && p >= 2 && pathAt(b, p) >= 4 && escapeBefore(b, p) === 0 && !this.#isCovered(p))
+      this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)
     if (!isPlain && escapeAt(b, p) === 0) return
     let at = isPlain ? p + 1 : p
     if (introducer === 0x0d && b[at] === 0x0a) at++
@@ -213,6 +225,9 @@ export class Needles {
     if (second >= 0) this.#tryPair(b, first, gram & 0xffff, 0)
     if (p > 0) this.#tryPair(b, p - 1, fold(b[p - 1] ?? 0) | (one << 8), 0)
     if (cut >= 0) this.#tryPair(b, first, fold(cut) | (one << 8), 1)
+    // What stands here may be the end of `%25%36%31`, with raw bytes behind it.
+    if (introducer === 0x25 && second >= 0 && INTRODUCES[b[second] ?? 0] === 0)
+      this.#tryPair(b, second, (gram >> 8) & 0xffff, 0)
   }
 
   /** Every window has a byte at which it is found; one that is not all blanked already has it near the edge. */
@@ -266,20 +281,17 @@ export class Needles {
 
   /** Adds the windows of the runs, one a case, in which `size` bytes of the needles, from `n` on, stand at `r`. */
   #judge(b: Buffer, r: number, n: number, size: number): void {
-    if (this.#judged.size > 0 && this.#judged.get(r) === n) return
     const kind = this.#kind[n] ?? 0
     const stream = STREAM[kind] ?? STANDARD
-    const bytes = this.#bytes
-    let [as, from, to]: [Uint8Array, number, number] = [bytes, 1, 0]
-    for (const cased of CASES[kind] ?? []) {
-      // A case that writes all of the last run as that one did finds it again: digits have one.
-      let same: number = from
-      while (same <= to && cased[bytes[same] ?? 0] === as[bytes[same] ?? 0]) same++
-      if (same > to && from <= to) continue
+    let judged = this.#judgedAt[n] === this.#epoch - r ? (this.#judgedIn[n] ?? 0) : 0
+    const cases = CASES[kind] ?? []
+    for (let i = 0; i < cases.length; i++) {
+      if (((judged >> i) & 1) === 1) continue
+      const cased = cases[i] ?? STANDARD
       let end = r
       let next = n
       for (let step; this.#kind[next] !== 0; next++) {
-        step = unitAt(b, end, cased[bytes[next] ?? 0] ?? 0, stream)
+        step = unitAt(b, end, cased[this.#bytes[next] ?? 0] ?? 0, stream)
         if (step === 0) break
         this.#unitFrom[next] = end += step >> 8
         end += step & 255
@@ -289,85 +301,169 @@ export class Needles {
       let start = r
       let first = n
       for (let step; this.#kind[first - 1] !== 0; first--) {
-        step = unitBefore(b, start, cased[bytes[first - 1] ?? 0] ?? 0, stream)
+        step = unitBefore(b, start, cased[this.#bytes[first - 1] ?? 0] ?? 0, stream, this.#escapeBefore(b, start))
         if (step === 0) break
         this.#unitTo[first - 1] = start -= step >> 8
         start -= step & 255
         this.#unitFrom[first - 1] = start
       }
-      ;[as, from, to] = [cased, first - 1, next]
-      // Most are soon over, by chance; what is cut off before a run is 9 bytes at most.
-      const isCut = INTRODUCES[b[end] ?? 0] !== 0 || isGap(b[start - 1] ?? 1)
-      if (end - start < (isCut ? 2 : WINDOW - 9) || (start >= this.#long.from && end < this.#long.to)) continue
+      if (start >= this.#long.from && end < this.#long.to) continue
+      judged |= this.#remember(b, first, next, n, i)
+      if (this.#isBlanked(b, start, end) || this.#isShort(b, start, end, first, next)) continue
       const isApart = start >= this.#long.to || end <= this.#long.from
       if (end - start >= CONTEXT && (isApart || end - start > this.#long.to - this.#long.from))
         this.#long = { from: start, to: end, cut: end, needle: first }
       const secret = this.#secret.indexOf(1, first - 1)
-      if (secret >= 0 && secret <= next) this.#windows(b, start, end, first, next, cased, kind)
+      if (secret >= 0 && secret <= next) this.#windows(b, first, next, cased, kind)
     }
   }
 
-  #windows(b: Buffer, start: number, end: number, first: number, next: number, cased: Uint8Array, kind: number): void {
-    // What is cut off at the ends counts, with the gap to it, but is not blanked: it is less than a byte, or one.
-    // A unit at an end may be the end of a longer one instead: `6` is spelled by `36` without its `%`, by `%36`, and by
-    // `25%33%36`.
+  /** Gives the cases, as bits, that write the run of needle bytes from `first` to `next` and what is cut beside it as case
+   *  `i` does; and remembers that it is judged in these. */
+  #remember(b: Buffer, first: number, next: number, seed: number, i: number): number {
+    let cases = 15
+    for (let n = first - 1; n <= next; n++) cases &= AGREE[i]?.[this.#bytes[n] ?? 0] ?? 0
+    // Found by the `a` of `%0a`, a run is not all that its other bytes would find.
+    const [from, to] = [this.#unitFrom[seed] ?? 0, this.#unitTo[seed] ?? 0]
+    if (to - from === 1 && escapeBefore(b, to) !== 0) return cases
+    for (let n = first; n < next; n++) {
+      const at = this.#epoch - (this.#unitFrom[n] ?? 0)
+      this.#judgedIn[n] = cases | (this.#judgedAt[n] === at ? (this.#judgedIn[n] ?? 0) : 0)
+      this.#judgedAt[n] = at
+    }
+    return cases
+  }
+
+  /** Many needles are tried at one place. */
+  #escapeBefore(b: Buffer, i: number): number {
+    const ended = this.#ended
+    if (i !== ended.at) [ended.at, ended.escape] = [i, escapeBefore(b, i)]
+    return ended.escape
+  }
+
+  /** Whether a run is too short for a window, whatever may be cut beside it: most are found by chance and soon over. */
+  #isShort(b: Buffer, start: number, end: number, first: number, next: number): boolean {
+    if (end - start >= WINDOW || gapOf(this.#escapeBefore(b, start), b[start - 1]) > 0) return false
+    // Of what is cut before a run there are 9 bytes at most.
+    const isLast = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[end - 1] ?? 0] === 0
+    if (isLast && end - start < WINDOW - 9) return true
+    if (gapAt(b, end) > 0) return false
+    const last = this.#unitFrom[next - 1] ?? 0
+    const to = Math.max(end + pathAt(b, end), last + pathAt(b, last))
+    let from = start - mayBeCut(b, start)
+    for (let n = first; n < first + 3 && n < next; n++) {
+      const tail = this.#unitTo[n] ?? 0
+      from = Math.min(from, tail - mayBeCut(b, tail))
+    }
+    return to - from < WINDOW && to < b.length
+  }
+
+  /** Whether all that a run could add is found. Near the ends of `b` it also says what waits, and what was cut off. */
+  #isBlanked(b: Buffer, start: number, end: number): boolean {
+    const { from, to } = this.#covered
+    return start >= from && end <= to && start >= CONTEXT && end + CONTEXT < b.length
+  }
+
+  /** Adds the windows of a run. Where there is a gap within, one may also end in the middle of it, with what reads as the
+   *  beginning of a unit, such as `\u00` of `\u000a`; or begin there. */
+  #windows(b: Buffer, first: number, next: number, cased: Uint8Array, kind: number): void {
+    this.#windowsOf(b, first, next, cased, kind)
+    const isEnd = (n: number): boolean =>
+      n === first || n === next || (this.#unitFrom[n] ?? 0) > (this.#unitTo[n - 1] ?? 0) + 1
+    for (let n = first; n < next; n++) {
+      const near = (this.#unitFrom[n] ?? 0) + 2 * WINDOW
+      if (!isEnd(n) || this.#isBlanked(b, near - 3 * WINDOW, near)) continue
+      for (let m = n + 1; m <= next && (this.#unitTo[m - 1] ?? 0) < near; m++)
+        if (isEnd(m) && (n > first || m < next)) this.#windowsOf(b, n, m, cased, kind)
+    }
+  }
+
+  /** Adds the windows of a part of a run, with each of what may be left of one more unit at either end. */
+  #windowsOf(b: Buffer, first: number, next: number, cased: Uint8Array, kind: number): void {
+    const [start, end] = [this.#unitFrom[first] ?? 0, this.#unitTo[next - 1] ?? 0]
     const want = (n: number): number => cased[this.#bytes[n] ?? 0] ?? 0
-    let [headEnd, tail] = [start, end]
-    // After each gap, for what reads as one more may be cut, too.
-    const heads: (readonly [number, number])[] = []
-    for (let gap = 1; gap > 0 && headEnd > start - WINDOW; headEnd -= gap) {
-      heads.push([headEnd, first - 1])
-      gap = gapBefore(b, headEnd)
+    const tails = cuts(b, end, next, want(next), kind, false)
+    // The unit at an end may be part of a longer one instead: `6` is spelled by `36` without its `%`, by `%36`, and by
+    // `25%33%36`.
+    const from = this.#unitFrom[next - 1] ?? 0
+    const to = from + cutAt(b, from, want(next - 1), kind, false)
+    if (to > end) tails.push({ from, to, n: next - 1 })
+    const heads = cuts(b, start, first - 1, want(first - 1), kind, true)
+    for (let n = first; n < first + 3 && n < next; n++) {
+      const to = this.#unitTo[n] ?? 0
+      const from = to - cutAt(b, to, want(n), kind, true)
+      if (from < start) heads.push({ from, to, n })
     }
-    for (let n = first; n < first + 3 && n < next; n++) heads.push([this.#unitTo[n] ?? 0, n])
-    const tails: (readonly [number, number])[] = []
-    for (let gap = 1; gap > 0 && tail < end + WINDOW; tail += gap) {
-      tails.push([tail, next])
-      gap = gapAt(b, tail)
-    }
-    tails.push([this.#unitFrom[next - 1] ?? 0, next - 1])
-    let [head, headIs, tailEnd] = [headEnd, first - 1, tail]
-    for (const [from, is] of heads) {
-      const cut = from - cutAt(b, from, want(is), kind, true)
-      if (cut < head) [head, headIs] = [cut, is]
-    }
-    const reach = end + pathAt(b, end)
-    const isLast = tail === end && INTRODUCES[b[end - 1] ?? 0] === 0
-    if (isLast && reach - head < WINDOW && reach < b.length) return
-    for (const [from, is] of isLast ? tails.slice(0, 1) : tails) {
-      tailEnd = Math.max(tailEnd, from + cutAt(b, from, want(is), kind, false))
-    }
+    // No window of a long run has both its ends.
+    const isLong = end - start >= 2 * WINDOW
+    for (const head of heads)
+      for (const tail of tails)
+        if (!isLong || head === heads[0] || tail === tails[0]) this.#read(b, start, end, head, tail)
+  }
+
+  /** Adds the windows of one reading of a run: what `head` and `tail` are, and the whole units between. These are blanked;
+   *  what is cut off is not: it is less than a byte, or one. */
+  #read(b: Buffer, start: number, end: number, head: Cut, tail: Cut): void {
+    if (head.n >= tail.n || (tail.to - head.from < WINDOW && tail.to < b.length)) return
     // Gaps spell nothing: were they enough, two numbers with blank lines between them would be a run.
-    let spelled = Math.max(0, headEnd - head) + Math.max(0, tailEnd - tail)
-    for (let n = first; n < next; n++) spelled += (this.#unitTo[n] ?? 0) - (this.#unitFrom[n] ?? 0)
+    let spelled = head.to - head.from + tail.to - tail.from
+    for (let n = head.n + 1; n < tail.n; n++) spelled += (this.#unitTo[n] ?? 0) - (this.#unitFrom[n] ?? 0)
+    const isEnough = tail.to - head.from >= WINDOW && spelled >= WINDOW / 2
     const late = b.length - WINDOW + 1
     let run: Run | undefined
     let pending = -1
     let [q1, q2, q3] = [-WINDOW, -WINDOW, -WINDOW]
-    for (let n = first - 1; n <= next; n++) {
-      const from = n < first ? head : n === next ? tail : (this.#unitFrom[n] ?? 0)
-      const to = n < first ? headEnd : n === next ? tailEnd : (this.#unitTo[n] ?? 0)
-      if (end - start > CONTEXT) this.#judged.set(from, n)
-      if (this.#secret[n < first ? headIs : n] === 0) continue
+    for (let n = head.n; n <= tail.n; n++) {
+      if (this.#secret[n] === 0) continue
+      const from = n === head.n ? head.from : n === tail.n ? tail.from : (this.#unitFrom[n] ?? 0)
+      const to = n === head.n ? head.to : n === tail.n ? tail.to : (this.#unitTo[n] ?? 0)
       for (let q = from; q < to; q++) {
         if (q >= late && pending < 0) pending = q
-        if (q - q3 < WINDOW && tailEnd - head >= WINDOW && spelled >= WINDOW / 2) {
+        if (q - q3 < WINDOW && isEnough) {
           const opens = Math.max(start, q - WINDOW + 1)
           if (run === undefined || opens > run.to)
-            this.#found.push((run = { from: opens, to: 0, cut: 0, needle: first }))
+            this.#found.push((run = { from: opens, to: 0, cut: 0, needle: head.n + 1 }))
           run.to = Math.min(end, q3 + WINDOW)
-          run.cut = Math.min(tailEnd, q3 + WINDOW)
-          if (run.to - run.from > this.#covered.to - this.#covered.from || run.to > this.#covered.to)
-            this.#covered = run
+          run.cut = Math.min(tail.to, q3 + WINDOW)
+          this.#cover(run)
         }
         q3 = q2
         q2 = q1
         q1 = q
       }
     }
-    if (pending >= 0 && this.#kind[next] !== 0 && tailEnd === b.length)
+    if (pending >= 0 && this.#kind[tail.n] !== 0 && tail.to === b.length)
       this.#tail = Math.max(this.#tail, b.length - pending)
   }
+
+  #cover({ from, to }: Run): void {
+    const covered = this.#covered
+    if (to <= covered.to && from >= covered.from) return
+    const isBeside = from <= covered.to && to >= covered.from
+    if (!isBeside && to <= covered.to) return
+    covered.from = isBeside ? Math.min(from, covered.from) : from
+    covered.to = Math.max(to, covered.to)
+  }
+}
+
+/** What is left of a unit that is cut at an end of a run, of needle byte `n`; nothing, where `from` is `to`. */
+interface Cut {
+  from: number
+  to: number
+  n: number
+}
+
+/** All that may be left of a unit for `want` beside `at`, gaps between; and what reaches farthest of nothing but gaps. */
+function cuts(b: Buffer, at: number, n: number, want: number, kind: number, backwards: boolean): Cut[] {
+  const found: Cut[] = []
+  for (let gaps = 0, gap = 1; gap > 0 && gaps < WINDOW; gaps += gap) {
+    const length = cutAt(b, at, want, kind, backwards)
+    gap = backwards ? gapBefore(b, at) : gapAt(b, at)
+    if (length > 0 || gap === 0 || gaps + gap >= WINDOW)
+      found.push(backwards ? { from: at - length, to: at, n } : { from: at, to: at + length, n })
+    at += backwards ? -gap : gap
+  }
+  return found
 }
 
 /** Where in the needles a gram stands. */

@@ -39,11 +39,41 @@ test('what is left of a unit counts, however the whole ones beside it may be rea
   }
 })
 
+test('what reads in two ways is judged in each', async (t) => {
+  for (const [text, window, why] of [
+    ['tefxu98xx+73unuC+30+au7aB4', '%33%36312%0a0\\u000a%2', 'its end is a gap and a cut unit, or a cut unit'],
+    ['tn4efA+du84Ce5ubcdC7BC/+', '035%36\\06312\\\\060\\\\06', 'or a gap, and raw bytes'],
+    ['t12264u63x4xCn7dB0u080x', '#120;&#10;0\\x380', 'what is cut stands before a gap'],
+    ['tC+d9dCn/buBa429xdb/7xxd60', '065V%6aE\\x67\\u000adE', 'a window ends within a gap, and the run goes on'],
+    ['tac0BAuAx907b/xx/x397+Au6', ';W%25%34%44\\u005', 'in upper case, though two units say nothing of that'],
+    ['tok.qw8zkd7mp2xv5tbn9rjh', '25%36%62d7mp2xv5', 'its beginning is two escapes, with raw bytes behind'],
+    ['tok.qw8zkd7mp2xv5tbn9rjh', '6bd7&#10;%25%36%', 'two raw bytes between two that are cut'],
+  ] as const) {
+    const secret = opaque(text)
+    const body = Buffer.from(`~${window}~`)
+    t.ok(windowIn(body, needlesOf(secret)), window)
+    t.notOk(windowIn(through(plain(secret), [body]), needlesOf(secret)), `${window}: ${why}`)
+  }
+  const run = through(plain(opaque('ta9B2d93/A6a8fBb//01049dnA1u7')), [
+    Buffer.from('<at 1VylF  ta%250a9B2d93/A6a8fBb//0104>'),
+  ])
+  t.equal(run.toString(), `<at 1VylF ${'*'.repeat(28)}>`, 'an `a` that is the end of a gap, too')
+})
+
+test('where one case ends another may go on', async (t) => {
+  // Wherever the run begins: where it is found depends on that.
+  const needles = plain(opaque('tabcdefgh123456789012ijklmnop'))
+  for (let before = 0; before < 8; before++) {
+    const body = Buffer.from(`${'<'.repeat(before)}abcdefgh123456789012IJKL>`)
+    t.equal(through(needles, [body]).toString(), `${'<'.repeat(before)}${'*'.repeat(24)}>`)
+  }
+})
+
 test(
   'of what is cut at head and tail next to no reading of what comes through is a window',
   { timeout: 240_000 },
   async (t) => {
-    const dice = new Dice('rule')
+    const dice = new Dice(process.env['DOTFLY_SEED'] ?? 'rule')
     const subjects = Array.from({ length: 10 }, (_, i) => {
       const secret = opaque(`t${dice.text(21 + (i % 5), '0123456789abcdefxuABC+/n')}`)
       return { all: needlesOf(secret), needles: plain(secret) }
@@ -83,8 +113,8 @@ test(
     }
     t.comment(`${ROUNDS} bodies, ${windows} with a window`)
     t.ok(windows > ROUNDS / 2)
-    // What docs/threat-model.md says of these, and no more.
-    t.ok(whole.length <= ROUNDS / 500, whole.join('\n'))
-    t.ok(cutUp.length <= ROUNDS / 200, cutUp.join('\n'))
+    // Of other seeds one in 5,000 passes: what docs/threat-model.md says of long public text, and no more.
+    t.strictSame(whole, [])
+    t.strictSame(cutUp, [])
   },
 )
