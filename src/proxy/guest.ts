@@ -57,6 +57,8 @@ export class Guest implements Listener, Hearer {
 
   ended(): void {
     this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
+    // What it sent ahead is judged, whether it is gone by then or not: paused, it is not told that it is.
+    if (this.#exchange !== undefined && this.#reader.partial) this.#wire.pause()
     this.#next()
   }
 
