@@ -93,6 +93,12 @@ export class Loop {
     return libc.epoll_ctl(this.#poll, events === 0 ? DEL : before === 0 ? ADD : MOD, fd, this.#one) === 0
   }
 
+  /** For `fd` that is closed next: the kernel tells of nothing that nobody has open. */
+  forget(fd: number): void {
+    this.#events[fd] = 0
+    this.#watchers[fd] = undefined
+  }
+
   #turn(): void {
     const found = this.#found
     const until = performance.now() + STAY

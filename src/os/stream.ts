@@ -2,7 +2,6 @@
 // read into one buffer and write from another, so that whoever makes these decides where the bytes lie.
 
 import ffi from 'node:ffi'
-import { closeSync } from 'node:fs'
 import { errno } from './errno.ts'
 import { GONE, IN, OUT } from './loop.ts'
 import type { Loop, Watcher } from './loop.ts'
@@ -14,6 +13,7 @@ const SHUT_WR = 1
 const { functions: libc } = ffi.dlopen(null, {
   read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
   write: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+  close: { arguments: ['i32'], return: 'i32' },
   shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
 })
 
@@ -121,8 +121,8 @@ export class Stream implements Watcher {
   /** Closes now, with what is unsent and unread. */
   destroy(): void {
     if (this.#fd < 0) return
-    this.#loop.watch(this.#fd, 0, this)
-    closeSync(this.#fd)
+    this.#loop.forget(this.#fd)
+    libc.close(this.#fd)
     this.#fd = -1
     this.#queue = []
     this.#pending = 0
@@ -144,9 +144,9 @@ export class Stream implements Watcher {
       this.#hearer.data(this.#view)
     } else if (count === 0) {
       this.#ended = true
-      this.#watch()
       this.#hearer.ended()
       if (this.#ending && this.#pending === 0) this.destroy()
+      else this.#watch()
     } else this.#isLater()
   }
 
