@@ -1,5 +1,6 @@
 // What was aimed at, and what one run says of it.
 
+import { CALLERS, CONCURRENCIES } from './requests.ts'
 import type { Results } from './results.ts'
 
 export interface Verdict {
@@ -9,11 +10,9 @@ export interface Verdict {
   met: boolean | undefined
 }
 
-const CONCURRENCIES = [1, 8, 64]
-
 export function verdicts(results: Results): Verdict[] {
-  const request = (peer: string, concurrency: number) =>
-    results.requests?.find((row) => row.peer === peer && row.concurrency === concurrency)
+  const request = (peer: string, concurrency: number, rows = results.requests) =>
+    rows?.find((row) => row.peer === peer && row.concurrency === concurrency)
   const stream = (peer: string, kind: string): number =>
     results.stream?.find((row) => row.peer === peer && row.kind === kind)?.speed.median ?? Number.NaN
 
@@ -56,6 +55,15 @@ export function verdicts(results: Results): Verdict[] {
     verdict(
       'the same where no request repeats the one before it',
       ratios('nginx', 'cpu', CONCURRENCIES, 'dotfly-varied'),
+      (x) => x <= 1.1,
+    ),
+    verdict(
+      'the same where each has a connection of its own (1, 8 at once)',
+      CALLERS.map(
+        (callers) =>
+          (request('dotfly', callers, results.calls)?.cpu.median ?? Number.NaN) /
+          (request('nginx', callers, results.calls)?.cpu.median ?? Number.NaN),
+      ),
       (x) => x <= 1.1,
     ),
     verdict('requests/s at least 1.0× nginx with sub_filter', ratios('nginx', 'rps'), (x) => x >= 1),

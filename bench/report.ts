@@ -18,7 +18,7 @@ export const RESULTS = join(import.meta.dirname, 'results.json')
 /** The tables, each under its heading. */
 export function sections(results: Results): Map<string, string> {
   const found = new Map<string, string>()
-  const { requests, stream, cold, memory, flatness } = results
+  const { requests, calls, stream, cold, memory, flatness } = results
   if (requests !== undefined) {
     found.set(
       'Requests',
@@ -49,6 +49,26 @@ export function sections(results: Results): Map<string, string> {
           const supervisor = `${((row.first.median / row.cpu.median) * 100).toFixed(0)} %`
           return [
             [row.title, String(row.concurrency), ratio('cpu'), supervisor, ratio('rps'), ratio('p50'), ratio('p99')],
+          ]
+        }),
+      ]),
+    )
+  }
+  if (calls !== undefined) {
+    found.set(
+      'A connection for each request',
+      table([
+        ['', 'at once', 'CPU µs a request (min–max)', '× nginx with sub_filter', 'requests/s', 'p50 µs', 'p99'],
+        ...calls.map(({ title, concurrency, cpu, rps, p50, p99 }) => {
+          const nginx = calls.find((row) => row.peer === 'nginx' && row.concurrency === concurrency)
+          return [
+            title,
+            String(concurrency),
+            spread(cpu, fixed(1)),
+            nginx === undefined ? '' : (cpu.median / nginx.cpu.median).toFixed(2),
+            whole(rps.median),
+            whole(p50.median),
+            whole(p99.median),
           ]
         }),
       ]),
@@ -223,6 +243,8 @@ compare, because clients, proxy and upstream share the cores and so requests a s
 themselves, and dotfly does not read such a request anew; in the rows *none repeated* each differs from the one before it.
 
 ![CPU for one request, by proxy](performance-requests.svg)`,
+  'A connection for each request': `As curl has it, and most that ask for a token. What one guest of a socket has asked, to the byte, dotfly does not read
+again for the next. The clock starts before the client connects.`,
   'Large answers': `One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory. A reader that has its
 proxy's processor finds the bytes in its cache and is woken for nothing; with two processors the kernel puts it there at
 times and at times on the other, which no proxy chooses and which makes the medians of those rows leap. So the last rows

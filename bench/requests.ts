@@ -6,6 +6,8 @@ import { cpuOf, machineCpu } from './support/process.ts'
 import { NUMBER, request } from './support/wire.ts'
 
 export const CONCURRENCIES = [1, 8, 64]
+/** Of clients that connect for each request, as curl does. */
+export const CALLERS = [1, 8]
 
 interface Sample {
   /** µs a request, of all processes of the peer. */
@@ -43,12 +45,13 @@ export async function sample(
   concurrency: number,
   limits: { seconds?: number; requests?: number },
   ask = ASK,
+  how: 'load' | 'calls' = 'load',
 ): Promise<Sample> {
   const pids = contestant.pids()
   const since = performance.now()
   const one = [contestant.pid]
   const [all, own, first, theirs] = [machineCpu(), cpuOf(pids), cpuOf(one), cpuOf(upstream)]
-  const load = await wire.load(contestant.socket, ask, concurrency, limits)
+  const load = await wire.load(contestant.socket, ask, concurrency, limits, how)
   const cpu = cpuOf(pids) - own
   const foreign = machineCpu() - all - cpu - (cpuOf(upstream) - theirs) - load.cpu
   const { requests, seconds, p50, p99, p999 } = load
@@ -63,26 +66,36 @@ export async function sample(
   }
 }
 
+/** `calls`: each on a connection of its own. */
 export async function requests(
   arena: Arena,
   contestants: readonly Contestant[],
   { rounds, seconds }: { rounds: number; seconds: number },
-): Promise<RequestRow[]> {
+): Promise<{ requests: RequestRow[]; calls: RequestRow[] }> {
   // Long enough for every JIT: V8 compiles the last of a hot path after some ten thousand requests.
-  for (const contestant of contestants)
-    for (const ask of [ASK, VARIED]) await sample(arena, contestant, 8, { requests: 20_000, seconds: 3 }, ask)
-  const pairs = CONCURRENCIES.flatMap((concurrency) =>
-    contestants.flatMap((contestant) => {
+  for (const contestant of contestants) {
+    const warm = { requests: 20_000, seconds: 3 }
+    for (const ask of [ASK, VARIED]) await sample(arena, contestant, 8, warm, ask)
+    await sample(arena, contestant, 8, warm, ASK, 'calls')
+  }
+  const kept = CONCURRENCIES.flatMap((concurrency) =>
+    contestants.flatMap((contestant): Pair[] => {
       const { name, title } = contestant.peer
-      const repeated = { contestant, concurrency, name, title, ask: ASK }
+      const repeated = { contestant, concurrency, name, title, ask: ASK, how: 'load' } as const
       if (!title.startsWith('dotfly')) return [repeated]
       return [repeated, { ...repeated, name: `${name}-varied`, title: `${title}, none repeated`, ask: VARIED }]
     }),
   )
-  const found = await interleave(rounds, pairs, ({ contestant, concurrency, ask }) =>
-    sample(arena, contestant, concurrency, { seconds }, ask),
+  const once = CALLERS.flatMap((concurrency) =>
+    contestants.map((contestant): Pair => {
+      const { name, title } = contestant.peer
+      return { contestant, concurrency, name, title, ask: ASK, how: 'calls' }
+    }),
   )
-  return pairs.map((pair) => {
+  const found = await interleave(rounds, [...kept, ...once], ({ contestant, concurrency, ask, how }) =>
+    sample(arena, contestant, concurrency, { seconds }, ask, how),
+  )
+  const row = (pair: Pair): RequestRow => {
     const samples = found.get(pair) ?? []
     const of = (name: keyof Sample): Figure => figure(samples.map((one) => one[name]))
     return {
@@ -97,5 +110,15 @@ export async function requests(
       p999: of('p999'),
       foreign: of('foreign'),
     }
-  })
+  }
+  return { requests: kept.map(row), calls: once.map(row) }
+}
+
+interface Pair {
+  contestant: Contestant
+  concurrency: number
+  name: string
+  title: string
+  ask: string
+  how: 'load' | 'calls'
 }

@@ -15,6 +15,8 @@ export interface Results {
   seconds: number
   peers: { name: string; title: string; version: string; strips: { headers: boolean; body: boolean } }[]
   requests?: RequestRow[]
+  /** Each on a connection of its own. */
+  calls?: RequestRow[]
   stream?: StreamRow[]
   cold?: { node: Figure; rows: ColdRow[] }
   memory?: MemoryRow[]

@@ -113,7 +113,7 @@ async function measure(peers: readonly Peer[], results: Results): Promise<void> 
     )
     await part('requests', () =>
       within(arena, peers, undefined, async (entered) => {
-        results.requests = await requests(arena, entered, { rounds, seconds })
+        Object.assign(results, await requests(arena, entered, { rounds, seconds }))
       }),
     )
     const origin = await arena.wire.origin()

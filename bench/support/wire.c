@@ -2,6 +2,7 @@
 // small beside any proxy, and the same for all.
 //
 //     wire load SOCKET REQUEST CONNECTIONS SECONDS REQUESTS   closed loop; ends at whichever limit comes first (0: none)
+//     wire calls …                                          the same, and each request on a connection of its own
 //     wire read SOCKET REQUEST                                one answer of any length, read as fast as it comes
 //     wire hold SOCKET REQUEST CONNECTIONS                    one request on each, then idle until standard input ends
 //     wire start SOCKET REQUEST MARK COMMAND [ARG…]           how long after its start it accepts, answers, and MARK
@@ -207,6 +208,12 @@ struct client {
   struct answer answer;
 };
 
+static void join(int poll, struct client *c, const char *path) {
+  c->fd = dial(path);
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+  if (epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &event) != 0) fail("epoll_ctl");
+}
+
 static void ask(struct client *c) {
   static unsigned number;
   if (request_number != NULL) {
@@ -218,10 +225,12 @@ static void ask(struct client *c) {
   if (send(c->fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("cannot send a request");
 }
 
-static void join(int poll, struct client *c, const char *path) {
-  c->fd = dial(path);
-  struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-  if (epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &event) != 0) fail("epoll_ctl");
+/** Asks on a connection of its own, which counts. */
+static void call(int poll, struct client *c, const char *path) {
+  uint64_t since = now();
+  join(poll, c, path);
+  ask(c);
+  c->asked = since;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -229,18 +238,19 @@ static int ascending(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-static void load(const char *path, int connections, double seconds, uint64_t limit) {
+static void load(const char *path, int connections, double seconds, uint64_t limit, int calls) {
   int poll = epoll_create1(EPOLL_CLOEXEC);
   struct client *clients = calloc((size_t)connections, sizeof *clients);
   size_t room = 1 << 20, count = 0;
   uint32_t *latencies = malloc(room * sizeof *latencies); // 0.1 µs
   memset(latencies, 0, room * sizeof *latencies);         // no page faults later
-  for (int i = 0; i < connections; i++) join(poll, &clients[i], path);
+  if (!calls)
+    for (int i = 0; i < connections; i++) join(poll, &clients[i], path);
   uint64_t start = now(), cpu = spent();
   uint64_t end = seconds > 0 ? start + (uint64_t)(seconds * 1e9) : UINT64_MAX;
   uint64_t asked = 0;
   int busy = 0, reconnects = 0;
-  for (int i = 0; i < connections; i++, busy++, asked++) ask(&clients[i]);
+  for (int i = 0; i < connections; i++, busy++, asked++) calls ? call(poll, &clients[i], path) : ask(&clients[i]);
   struct epoll_event events[256];
   while (busy > 0) {
     int n = epoll_wait(poll, events, 256, 30000);
@@ -260,14 +270,14 @@ static void load(const char *path, int connections, double seconds, uint64_t lim
         latencies = realloc(latencies, room * sizeof *latencies);
       }
       latencies[count++] = (uint32_t)((at - c->asked) / 100);
-      if (c->answer.close) {
-        close(c->fd);
+      if (calls || c->answer.close) close(c->fd);
+      if (!calls && c->answer.close) {
         reconnects++;
         join(poll, c, path);
       }
       if (at < end && (limit == 0 || asked < limit)) {
         asked++;
-        ask(c);
+        calls ? call(poll, c, path) : ask(c);
       } else {
         busy--;
       }
@@ -539,8 +549,9 @@ static void origin(void) {
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   if (argc >= 4 && strcmp(mode, "run") != 0) read_request(argv[3]);
-  if (strcmp(mode, "load") == 0 && argc == 7)
-    load(argv[2], atoi(argv[4]), atof(argv[5]), strtoull(argv[6], NULL, 10));
+  int calls = strcmp(mode, "calls") == 0;
+  if ((calls || strcmp(mode, "load") == 0) && argc == 7)
+    load(argv[2], atoi(argv[4]), atof(argv[5]), strtoull(argv[6], NULL, 10), calls);
   else if (strcmp(mode, "read") == 0 && argc == 4)
     read_all(argv[2]);
   else if (strcmp(mode, "hold") == 0 && argc == 5)

@@ -66,13 +66,15 @@ export class Wire {
     this.#program = compile(directory, 'support/wire.c')
   }
 
+  /** `how`: connections that are kept, or one for each request. */
   async load(
     socket: string,
     ask: string,
     connections: number,
     { seconds = 0, requests = 0 }: { seconds?: number; requests?: number },
+    how: 'load' | 'calls' = 'load',
   ): Promise<Load> {
-    return (await this.#run([this.#program], 'load', socket, this.#file(ask), connections, seconds, requests)) as Load
+    return (await this.#run([this.#program], how, socket, this.#file(ask), connections, seconds, requests)) as Load
   }
 
   /** `processors`, such as `0-1`: where the client may run. */

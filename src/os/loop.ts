@@ -13,6 +13,8 @@ const MOD = 3
 export const IN = 1
 /** Bytes can be written, or connect(2) has come to an end. */
 export const OUT = 4
+/** The other side of a local socket or of a pipe is gone: EPOLLHUP, and EPOLLERR, which the kernel tells unasked, too. */
+export const GONE = 24
 
 const UV_POLL = 8
 const UV_READABLE = 1
@@ -78,7 +80,7 @@ export class Loop {
     else this.#late.push(run)
   }
 
-  /** Tells `watcher` of `events` (IN, OUT) at `fd` for as long as they last, and of no others any more. With none,
+  /** Tells `watcher` of `events` (IN, OUT, GONE) at `fd` for as long as they last, and of no others any more. With none,
    * nothing is told, not even that the other side is gone. Before `fd` is closed, or it would be another's. False where
    * the kernel refuses. */
   watch(fd: number, events: number, watcher: Watcher): boolean {
@@ -89,6 +91,12 @@ export class Loop {
     this.#one[0] = events
     this.#one[this.#words - 2] = fd
     return libc.epoll_ctl(this.#poll, events === 0 ? DEL : before === 0 ? ADD : MOD, fd, this.#one) === 0
+  }
+
+  /** For `fd` that is closed next: the kernel tells of nothing that nobody has open. */
+  forget(fd: number): void {
+    this.#events[fd] = 0
+    this.#watchers[fd] = undefined
   }
 
   #turn(): void {

@@ -2,9 +2,8 @@
 // read into one buffer and write from another, so that whoever makes these decides where the bytes lie.
 
 import ffi from 'node:ffi'
-import { closeSync } from 'node:fs'
 import { errno } from './errno.ts'
-import { IN, OUT } from './loop.ts'
+import { GONE, IN, OUT } from './loop.ts'
 import type { Loop, Watcher } from './loop.ts'
 
 const EINTR = 4
@@ -14,6 +13,7 @@ const SHUT_WR = 1
 const { functions: libc } = ffi.dlopen(null, {
   read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
   write: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+  close: { arguments: ['i32'], return: 'i32' },
   shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
 })
 
@@ -21,7 +21,7 @@ const { functions: libc } = ffi.dlopen(null, {
 export interface Hearer {
   /** Valid, and the hearer's to change, until it returns. */
   data(bytes: Buffer): void
-  /** The other side sends no more. */
+  /** The other side sends no more. Where it is gone altogether, `closed` follows, unless paused. */
   ended(): void
   /** All that was written is with the kernel, after a time in which it was not. */
   drained(): void
@@ -100,7 +100,8 @@ export class Stream implements Watcher {
     return this.#pending === 0
   }
 
-  /** Reads no more until `resume`. What the other side has sent already stays with the kernel. */
+  /** Reads no more until `resume`, nor learns that the other side is gone. What it has sent already stays with the
+   * kernel. */
   pause(): void {
     this.#paused = true
     this.#watch()
@@ -120,8 +121,8 @@ export class Stream implements Watcher {
   /** Closes now, with what is unsent and unread. */
   destroy(): void {
     if (this.#fd < 0) return
-    this.#loop.watch(this.#fd, 0, this)
-    closeSync(this.#fd)
+    this.#loop.forget(this.#fd)
+    libc.close(this.#fd)
     this.#fd = -1
     this.#queue = []
     this.#pending = 0
@@ -132,6 +133,8 @@ export class Stream implements Watcher {
     if (this.#pending > 0) this.#flush()
     // An error or a hang-up is read like bytes: read(2) says which it is.
     if (events !== OUT && this.#fd >= 0 && !this.#paused && !this.#ended) this.#read()
+    // All that it sent has been read, and nobody is left to read an answer.
+    if ((events & GONE) !== 0 && this.#ended && !this.#paused) this.destroy()
   }
 
   #read(): void {
@@ -141,9 +144,9 @@ export class Stream implements Watcher {
       this.#hearer.data(this.#view)
     } else if (count === 0) {
       this.#ended = true
-      this.#watch()
       this.#hearer.ended()
       if (this.#ending && this.#pending === 0) this.destroy()
+      else this.#watch()
     } else this.#isLater()
   }
 
@@ -190,7 +193,7 @@ export class Stream implements Watcher {
 
   #watch(): void {
     if (this.#fd < 0) return
-    const events = (this.#paused || this.#ended ? 0 : IN) | (this.#pending > 0 ? OUT : 0)
+    const events = (this.#paused ? 0 : this.#ended ? GONE : IN) | (this.#pending > 0 ? OUT : 0)
     if (!this.#loop.watch(this.#fd, events, this)) this.destroy()
   }
 }

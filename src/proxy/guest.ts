@@ -9,9 +9,15 @@ import { METHODS } from './policy.ts'
 import type { Ask } from './policy.ts'
 import { RequestReader } from './request.ts'
 import type { Request } from './request.ts'
+import { Seen } from './seen.ts'
 import type { Needles } from './strip.ts'
 import type { Flyd } from './upstream.ts'
 import type { Wire } from './wire.ts'
+
+export interface Judged {
+  readonly request: Request
+  readonly ask: Ask
+}
 
 /** What all connections of one listening socket share. */
 export interface Door {
@@ -19,6 +25,8 @@ export interface Door {
   readonly judge: (request: Request) => Ask | Code
   readonly flyd: Flyd
   readonly needles: Needles
+  /** What was asked last by a guest that had asked nothing before. */
+  readonly seen: Seen<Judged>
   readonly report: (event: Event, ask?: Ask) => void
   /** performance.now(), or nearly. */
   readonly now: () => number
@@ -30,7 +38,7 @@ const IDLE_LIMIT = 75_000 // ms between requests
 const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
 const HIGH_WATER = 1024 * 1024 // unsent bytes at which a guest that asks and does not read is heard no more
-const REPEAT_LIMIT = 1024 // bytes of a request that are kept to know it again
+const EMPTY = Buffer.alloc(0)
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
 export class Guest implements Listener, Hearer {
@@ -39,8 +47,7 @@ export class Guest implements Listener, Hearer {
   readonly #caller: { pid: number; uid: number; gid: number }
   readonly #reader = new RequestReader()
   #exchange: Exchange | undefined
-  #last: { readonly request: Request; readonly ask: Ask; bytes: number } | undefined
-  #seen: Buffer | undefined // how it came: its `bytes`, and then its body
+  #seen: Seen<Judged>
   #begun = 0 // door.now() at which the exchange began
   #requests = 0
   #deadline: number
@@ -50,6 +57,7 @@ export class Guest implements Listener, Hearer {
 
   constructor(open: (hearer: Hearer) => Wire, door: Door, caller: { pid: number; uid: number; gid: number }) {
     this.#door = door
+    this.#seen = door.seen // curl and its like ask once, and all the same
     this.#caller = caller
     this.#deadline = door.now() + IDLE_LIMIT
     this.#wire = open(this)
@@ -57,6 +65,8 @@ export class Guest implements Listener, Hearer {
 
   ended(): void {
     this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
+    // What it sent ahead is judged, whether it is gone by then or not: paused, it is not told that it is.
+    if (this.#exchange !== undefined && this.#reader.partial) this.#wire.pause()
     this.#next()
   }
 
@@ -128,9 +138,9 @@ export class Guest implements Listener, Hearer {
       return
     }
     const fresh = !this.#reader.partial
-    // Clients that keep a connection repeat themselves to the byte, and nothing but the bytes decides.
-    if (fresh && this.#isLast(bytes) && this.#last !== undefined && this.pending <= HIGH_WATER) {
-      this.#serve(this.#last.request, this.#last.ask)
+    const { last } = this.#seen
+    if (fresh && last !== undefined && this.#seen.at(bytes, 0) === bytes.length && this.pending <= HIGH_WATER) {
+      this.#serve(last)
       return
     }
     if (fresh) this.#deadline = this.#door.now() + HEAD_LIMIT
@@ -187,19 +197,23 @@ export class Guest implements Listener, Hearer {
       this.#refuse(ask, request.method, request.keepAlive && goesOn)
       return
     }
-    this.#remember(request, ask, bytes)
-    this.#serve(request, ask)
+    // From its second request on a guest has a memory of its own: others ask other things.
+    if (this.#requests > 0 && this.#seen === this.#door.seen) this.#seen = new Seen()
+    const judged = { request, ask }
+    request.body = this.#seen.keep(judged, bytes === undefined || this.#reader.partial ? EMPTY : bytes, request.body)
+    this.#serve(judged)
   }
 
   /** Requests that differ in what goes nowhere, such as an id in a field that nobody asks for, are judged once. */
   #judge(request: Request): Ask | Code {
-    const last = this.#last
+    const { last } = this.#seen
+    const { method, target, body, fields } = request
     if (
-      last?.request.method === request.method &&
-      last.request.target === request.target &&
-      last.request.body.equals(request.body) &&
-      last.request.fields.length === request.fields.length &&
-      request.fields.every(([name, value], i) => {
+      last?.request.method === method &&
+      last.request.target === target &&
+      last.request.body.equals(body) &&
+      last.request.fields.length === fields.length &&
+      fields.every(([name, value], i) => {
         const [before, said] = last.request.fields[i] ?? []
         return name === before && value === said
       })
@@ -208,24 +222,7 @@ export class Guest implements Listener, Hearer {
     return this.#door.judge(request)
   }
 
-  #remember(request: Request, ask: Ask, bytes: Buffer | undefined): void {
-    const length = bytes === undefined || this.#reader.partial ? 0 : bytes.length
-    const { body } = request
-    this.#last = undefined
-    if (length + body.length > REPEAT_LIMIT) return
-    this.#seen ??= Buffer.allocUnsafeSlow(REPEAT_LIMIT)
-    bytes?.copy(this.#seen, 0, 0, length)
-    body.copy(this.#seen, length)
-    request.body = this.#seen.subarray(length, length + body.length)
-    this.#last = { request, ask, bytes: length }
-  }
-
-  #isLast(bytes: Buffer): boolean {
-    const length = this.#last?.bytes ?? 0
-    return length === bytes.length && this.#seen !== undefined && bytes.compare(this.#seen, 0, length) === 0
-  }
-
-  #serve(request: Request, ask: Ask): void {
+  #serve({ request, ask }: Judged): void {
     this.#requests++
     const report = blankReport(this.#door.socket, this.#caller)
     report.method = ask.method

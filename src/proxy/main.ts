@@ -13,9 +13,11 @@ import { Buffers, Stream } from '../os/stream.ts'
 import type { Hearer } from '../os/stream.ts'
 import type { Event } from './event.ts'
 import { Guest } from './guest.ts'
+import type { Judged } from './guest.ts'
 import { compile } from './policy.ts'
 import type { Ask, Policy } from './policy.ts'
 import { Credential, secretMemory } from './secret.ts'
+import { Seen } from './seen.ts'
 import { Needles } from './strip.ts'
 import { Teller } from './tell.ts'
 import { Flyd } from './upstream.ts'
@@ -37,7 +39,6 @@ export interface Launch {
 
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
-const ACCEPTS = 64 // at once: others have their turn between
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
 const REQUESTS_TO_TIDY = 20_000 // after as many, in a second without one, V8 gives back too
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
@@ -85,7 +86,7 @@ async function serve(launch: Launch): Promise<void> {
       guests.delete(guest)
       if (draining && guests.size === 0) end()
     }
-    const door = { socket, judge: compile(options), flyd, needles, report, now, closed }
+    const door = { socket, judge: compile(options), flyd, needles, seen: new Seen<Judged>(), report, now, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
       const guest = new Guest((hearer) => new Stream(fd, loop, buffers, hearer), door, caller)
@@ -148,17 +149,14 @@ function listen(fd: number, take: (connection: number) => void, socket: number):
   }
   let closed = false
   function ready(): void {
-    for (let i = 0; i < ACCEPTS; i++) {
-      const connection = accept(fd)
-      if (typeof connection === 'number') take(connection)
-      else if (connection === 'none') return
-      else {
-        watch(0)
-        if (connection === 'lost') report({ kind: 'fault', code: 'SOCKET_LOST' })
-        // Whoever waits stays in the queue: it is not turned away for what others hold.
-        else setTimeout(() => closed || watch(IN), FULL_PAUSE)
-        return
-      }
+    // One, for the next is told of at once, and to ask whether there is none costs each that comes alone.
+    const connection = accept(fd)
+    if (typeof connection === 'number') take(connection)
+    else if (connection !== 'none') {
+      watch(0)
+      if (connection === 'lost') report({ kind: 'fault', code: 'SOCKET_LOST' })
+      // Whoever waits stays in the queue: it is not turned away for what others hold.
+      else setTimeout(() => closed || watch(IN), FULL_PAUSE)
     }
   }
   if (listenAt(fd)) {

@@ -41,7 +41,7 @@ export interface Ask {
   readonly audience?: string
   /** What upstream.ts writes before and behind the credential, kept for a guest that asks the same again. */
   wire?: readonly [before: Buffer, after: Buffer]
-  /** What main.ts tells of each such exchange of this guest. */
+  /** What tell.ts says of each such exchange, whoever asks. */
   told?: Buffer
 }
 

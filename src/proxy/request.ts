@@ -42,7 +42,7 @@ const REFUSED: ReadonlyMap<string, Code> = new Map([
 /** Reads the requests of one connection in order. `push` bytes, then `read` until it answers undefined: more bytes
  * are needed. After a Code the connection must be closed; nothing behind a refused request can be trusted. */
 export class RequestReader {
-  #bytes: Buffer = Buffer.alloc(0) // unread
+  #bytes: Buffer = EMPTY // unread
   #store: Buffer = this.#bytes // what they lie in, when it is ours
   #searched = 0 // no end of head before this
   #head: (Request & { readonly length: number }) | undefined

@@ -5,6 +5,7 @@
 import type { Code } from './event.ts'
 import { readFields } from './headers.ts'
 import type { Field } from './headers.ts'
+import { Seen } from './seen.ts'
 
 export interface AnswerHead {
   readonly status: number
@@ -28,8 +29,8 @@ const FIELD_LIMIT = 100
 const LINE_LIMIT = 4 * 1024 // chunk sizes with extensions, and trailers
 const INTERIM_LIMIT = 8 // 100 and 103 are never more than a few; a flood is an attack
 const TRAILER_LIMIT = 32
-const REPEAT_LIMIT = 1024 // bytes of a head that are kept to know it again
 
+const EMPTY = Buffer.alloc(0)
 const CRLF = '\r\n'
 const END_OF_HEAD = '\r\n\r\n'
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?$/
@@ -44,9 +45,7 @@ export class ResponseReader {
   #interim = 0
   #trailers = 0
   #reusable = true
-  #seen: Buffer | undefined // the last head, as it came
-  #seenTo = 0
-  #known: AnswerHead | undefined // and what it said
+  readonly #seen = new Seen<AnswerHead>()
 
   /** True when the connection may carry another exchange: HTTP/1.1 and flyd did not say `close`. */
   get reusable(): boolean {
@@ -64,11 +63,11 @@ export class ResponseReader {
     for (;;) {
       switch (this.#state) {
         case 'head': {
-          const known = this.#known
-          if (known !== undefined && this.#carry === '' && this.#isSeen(bytes, at)) {
-            at += this.#seenTo
+          const known = this.#carry === '' ? this.#seen.at(bytes, at) : 0
+          if (known > 0 && this.#seen.last !== undefined) {
+            at += known
             this.#reusable = true
-            this.#take(known, sink)
+            this.#take(this.#seen.last, sink)
             break
           }
           const from = this.#carry === '' ? at : -1 // of one that is here whole
@@ -77,7 +76,8 @@ export class ResponseReader {
           at = head.next
           const begun = this.#begin(head.line, sink)
           if (typeof begun === 'string' && begun !== 'interim') return begun
-          if (typeof begun === 'object' && from >= 0) this.#remember(bytes.subarray(from, at), begun)
+          if (typeof begun === 'object' && from >= 0 && this.#reusable)
+            this.#seen.keep(begun, bytes.subarray(from, at), EMPTY)
           break
         }
         case 'sized':
@@ -193,19 +193,6 @@ export class ResponseReader {
     this.#state = answer.length === undefined ? 'chunk size' : 'sized'
     this.#left = answer.length ?? 0
     sink.head(answer)
-  }
-
-  /** Heads on one connection mostly repeat to the byte, and nothing but the bytes decides. */
-  #remember(bytes: Buffer, answer: AnswerHead): void {
-    this.#known = this.#reusable && bytes.length <= REPEAT_LIMIT ? answer : undefined
-    if (this.#known === undefined) return
-    this.#seen ??= Buffer.allocUnsafeSlow(REPEAT_LIMIT)
-    this.#seenTo = bytes.copy(this.#seen)
-  }
-
-  #isSeen(bytes: Buffer, at: number): boolean {
-    const to = at + this.#seenTo
-    return to <= bytes.length && this.#seen !== undefined && bytes.compare(this.#seen, 0, this.#seenTo, at, to) === 0
   }
 
   #finish(bytes: Buffer, at: number, sink: AnswerSink): 'done' | Code {

@@ -42,10 +42,12 @@ export class Teller {
     if (event.kind === 'exchange' && ask !== undefined) {
       // As JSON.stringify has it, at a fifth of its cost: what a guest repeats is made once.
       const { kind, time, socket, pid, uid, gid, method, route, audience, status, code, hits, bytes, ms } = event
-      ask.told ??= Buffer.from(JSON.stringify({ kind, socket, pid, uid, gid, method, route, audience }).slice(0, -1))
+      ask.told ??= Buffer.from(JSON.stringify({ kind, socket, method, route, audience }).slice(0, -1))
       const why = code === undefined ? '' : `,"code":"${code}"`
       this.#length += ask.told.copy(this.#lines, this.#length)
-      this.#add(`,"time":${time},"status":${status}${why},"hits":${hits},"bytes":${bytes},"ms":${ms}}\n`)
+      this.#add(
+        `,"pid":${pid},"uid":${uid},"gid":${gid},"time":${time},"status":${status}${why},"hits":${hits},"bytes":${bytes},"ms":${ms}}\n`,
+      )
     } else this.#add(`${JSON.stringify(event)}\n`)
     if (event.kind !== 'exchange') this.flush()
   }

@@ -147,13 +147,40 @@ test('a paused stream reads nothing, not even the end, and all of it when it goe
   t.same(ours.told, ['ended', 'closed'], 'and once')
 })
 
-test('a peer that is gone closes the stream: while it reads, and while it writes', async (t) => {
+test('a peer that is gone closes the stream: while it reads, while it writes, and while it does neither', async (t) => {
   const { pair } = listening(t)
   const [client, ours] = await pair()
   while (ours.stream.write([Buffer.alloc(16_000)]));
   client.destroy()
   await ours.until(() => ours.told.includes('closed'))
   t.equal(ours.stream.pending, 0)
+
+  const [half, ended] = await pair()
+  const [late, silent] = await pair()
+  silent.stream.pause()
+  let rounds = 0
+  for (const { stream } of [ended, silent]) {
+    const ready = stream.ready.bind(stream)
+    stream.ready = (events) => {
+      rounds++
+      ready(events)
+    }
+  }
+  half.end()
+  await ended.until(() => ended.told.includes('ended'))
+  late.destroy()
+  await sleep(20)
+  t.same(
+    [ended.told, silent.told, rounds],
+    [['ended'], [], 1],
+    'who has only ended is there, and nobody is told again and again',
+  )
+  half.destroy()
+  await ended.until(() => ended.told.includes('closed'))
+  t.same(ended.told, ['ended', 'closed'], 'while nothing is read or written')
+  silent.stream.resume()
+  await silent.until(() => silent.told.includes('closed'))
+  t.same(silent.told, ['ended', 'closed'])
 
   const [other, paused] = await pair()
   paused.stream.pause()

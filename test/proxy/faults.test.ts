@@ -1,6 +1,7 @@
 // What breaks in the field, each with the real process and a real peer.
 
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
@@ -202,6 +203,54 @@ test('a guest that goes away takes the connection to flyd with it', async (t) =>
   flyd.answer = healthy
   t.equal((await ask(proxy.path, READ))[0]?.body, '{"ok":true}')
   t.equal(flyd.connections.length, 2, 'never used again')
+})
+
+test('a guest that goes away while flyd is silent is let go at once; one that only has no more to say is not', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const before = descriptors(proxy.pid)
+  const held: FlydConnection[] = []
+  flyd.answer = (_, connection) => held.push(connection)
+  const asked = async (words: string): Promise<RawGuest> => {
+    const guest = new RawGuest(proxy.path)
+    const count = held.length
+    guest.socket.write(words)
+    await come(() => held.length > count)
+    return guest
+  }
+  const waiting = await asked(READ)
+  waiting.socket.end()
+  const ahead = await asked(READ + get('/v1/tokens/current?')) // both in one write
+  ahead.socket.destroy()
+  const gone = await asked(READ)
+  gone.socket.destroy()
+  const ended = await asked(READ)
+  ended.socket.end()
+  await once(ended.socket, 'finish')
+  ended.socket.destroy()
+
+  await proxy.until(() => proxy.exchanges().length === 2) // long before flyd's silence is up
+  t.same(
+    proxy.exchanges().map(({ status, code }) => [status, code]),
+    [
+      [0, undefined],
+      [0, undefined],
+    ],
+  )
+  await come(() => held[2]?.socket.destroyed === true && held[3]?.socket.destroyed === true)
+  t.equal(descriptors(proxy.pid), before + 4, 'two guests are left, each with a connection to flyd')
+  t.same(
+    held.map(({ socket }) => socket.destroyed),
+    [false, false, true, true],
+  )
+  flyd.answer = healthy
+  for (const { socket } of held.slice(0, 2)) socket.write(sized('{"late":true}'))
+  await waiting.closed()
+  t.equal(waiting.answers[0]?.body, '{"late":true}', 'who waits gets its answer')
+  waiting.socket.destroy()
+  await proxy.until(() => proxy.exchanges().length === 5)
+  t.equal(flyd.requests.length, 4, 'what is sent ahead is judged, whether anybody waits for it or not')
+  await come(() => descriptors(proxy.pid) <= before + 2) // idle ones to flyd
 })
 
 test('guests that never read', { timeout: 40_000 }, async (t) => {

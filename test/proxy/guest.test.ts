@@ -1,5 +1,7 @@
 // Time limits and order on one guest connection, with the real process.
 
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { JWT } from '../support/corpus.ts'
@@ -202,6 +204,56 @@ test('what a guest says again, to the byte, is asked and answered again; one byt
     ],
   )
   guest.socket.destroy()
+})
+
+test('what another guest has asked, to the byte, is known; its answer, its caller and its socket are not taken for it', async (t) => {
+  const flyd = await startFlyd(t)
+  const held: (() => void)[] = []
+  let asked = Promise.withResolvers<void>()
+  flyd.answer = (seen, { socket }) => {
+    const { aud } = JSON.parse(seen.body) as { aud: string }
+    const claims = Buffer.from(JSON.stringify({ aud })).toString('base64url')
+    held.push(() => socket.write(sized(`e30.${claims}.c2ln`, 'text/plain; charset=utf-8')))
+    asked.resolve()
+  }
+  const proxy = await startProxy(t, { flyd: flyd.url, sockets: [{}, { audiences: ['of.others'] }] })
+  const audiences = ['a.example', 'a.example', 'b.example', 'a.example', 'b.example', 'b.example']
+  const guests = audiences.map(() => new RawGuest(proxy.path))
+  for (const [i, guest] of guests.entries()) {
+    guest.socket.write(post('/v1/tokens/oidc', JSON.stringify({ aud: audiences[i] })))
+    await asked.promise
+    asked = Promise.withResolvers()
+  }
+  for (const answer of held.toReversed()) answer()
+  for (const guest of guests) await guest.answered(1)
+  t.same(
+    guests.map(({ answers: [answer] }) =>
+      JSON.parse(Buffer.from(answer?.body.split('.')[1] ?? '', 'base64url').toString()),
+    ),
+    audiences.map((aud) => ({ aud })),
+  )
+  for (const guest of guests) guest.socket.destroy()
+  await proxy.until(() => proxy.exchanges().length === guests.length)
+  const told = proxy.exchanges().map(({ audience = '' }) => audience)
+  t.equal(told.filter((aud) => aud === 'a.example').length, 3)
+  t.equal(told.length, 6)
+
+  flyd.answer = healthy
+  const pids: number[] = []
+  for (const path of [...proxy.paths, ...proxy.paths]) {
+    const words = ['-s', '--unix-socket', path, '-d', '{"aud":"a.example"}', 'http://localhost/v1/tokens/oidc']
+    const curl = spawn('curl', words, { stdio: 'ignore' })
+    await once(curl, 'close')
+    pids.push(curl.pid ?? 0)
+  }
+  await proxy.until(() => proxy.exchanges().length === guests.length + 4)
+  t.same(
+    proxy
+      .exchanges()
+      .slice(-4)
+      .map(({ pid, socket, status }) => [pid, socket, status]),
+    pids.map((pid, i) => [pid, i % 2, i % 2 === 0 ? 200 : 403]),
+  )
 })
 
 test('a refused request and one behind it, again and again to the byte: each time both are answered', async (t) => {
