@@ -38,7 +38,8 @@ const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const ACCEPTS = 64 // at once: others have their turn between
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
-const REQUESTS_TO_TIDY = 20_000 // after as many, in a second without one
+const REQUESTS_TO_TIDY = 20_000 // after as many, and a minute of rest
+const REST = 60 // s
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
@@ -99,16 +100,18 @@ async function serve(launch: Launch): Promise<void> {
   })
 
   let asked = 0 // a second ago
+  let rest = 0 // s, with at most one request in each
   let dirty = 0
   const clock = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)
-    // What the start, and then the work, have left behind is a fifth of all memory. To tidy up takes some 15 ms.
-    if (flyd.asked === asked && flyd.asked >= dirty) {
-      globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-      dirty = asked + REQUESTS_TO_TIDY
-    }
+    rest = flyd.asked - asked > 1 ? 0 : rest + 1
     asked = flyd.asked
+    // What the start, and then the work, have left behind is a fifth of all memory. To tidy up takes some 15 ms; and a
+    // fifth of a second when work goes on, for V8 has to compile it all again: never between two bursts of it.
+    if (asked < dirty || rest < (dirty === 0 ? 1 : REST)) return
+    globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+    dirty = asked + REQUESTS_TO_TIDY
   }, 1000)
 
   function drain(): void {
