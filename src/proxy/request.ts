@@ -23,6 +23,7 @@ const HEAD_LIMIT = 16 * 1024 // Node's own limit
 const FIELD_LIMIT = 64 // real clients send at most a dozen
 export const BODY_LIMIT = 64 * 1024 // the largest real body is metadata, or a Machine's configuration
 const CHUNK_LINE_LIMIT = 256 // a size and at most a small extension, which is dropped
+const REPEAT_LIMIT = 1024 // bytes of a head that are kept to know it again
 
 const END_OF_HEAD = Buffer.from('\r\n\r\n')
 const REQUEST_LINE = /^([A-Z]{3,12}) ([\x21-\x7e]{1,8192}) HTTP\/1\.([01])$/
@@ -49,6 +50,9 @@ export class RequestReader {
   #body: Buffer[] = [] // chunks read so far
   #bodyLength = 0
   #announced = false
+  #seen: Buffer = EMPTY // the last head, as it came
+  #seenTo = 0
+  #known: (Request & { readonly length: number }) | undefined // and what it said
 
   /** The bytes are only looked at until `keep`, or the next `push`. */
   push(bytes: Buffer): void {
@@ -116,6 +120,12 @@ export class RequestReader {
   }
 
   #readHead(): ReturnType<typeof parseHead> | undefined {
+    const [known, to] = [this.#known, this.#seenTo]
+    if (known !== undefined && to <= this.#bytes.length && this.#bytes.compare(this.#seen, 0, to, 0, to) === 0) {
+      this.#searched = 0
+      this.#bytes = this.#bytes.subarray(to)
+      return { ...known, body: EMPTY }
+    }
     const end = this.#bytes.indexOf(END_OF_HEAD, this.#searched)
     // What can become no request is refused now, rather than when the guest has waited for its time-out.
     if (this.#bytes.length > 0 && !isUpper(this.#bytes[0] ?? 0)) return 'REQUEST_MALFORMED'
@@ -132,6 +142,12 @@ export class RequestReader {
     if (end > HEAD_LIMIT)
       return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
     const head = parseHead(this.#bytes, end + 2)
+    // Whoever asks for one audience after another says the same before each, and nothing but the bytes decides.
+    this.#known = typeof head === 'object' && end + 4 <= REPEAT_LIMIT ? head : undefined
+    if (this.#known !== undefined) {
+      if (this.#seen === EMPTY) this.#seen = Buffer.allocUnsafeSlow(REPEAT_LIMIT)
+      this.#seenTo = this.#bytes.copy(this.#seen, 0, 0, end + 4)
+    }
     this.#bytes = this.#bytes.subarray(end + 4)
     return head
   }
