@@ -27,20 +27,24 @@ export interface MemoryRow {
 
 export const WORK = 100_000
 export const IDLE = 10_000
+const REST = 63_000 // ms after which dotfly tidies up
 
 export async function memory({ wire }: Arena, contestants: readonly Contestant[], idle = IDLE): Promise<MemoryRow[]> {
   const ask = request('/v1/tokens/oidc')
-  const rows: MemoryRow[] = []
+  const each = (pids: readonly number[]): number[] => pids.map((pid) => memoryOf([pid]).anonymous)
+  const before = new Map<Contestant, { idle: Memory; processes: number[] }>()
+  await pause(1500)
   for (const contestant of contestants) {
     const pids = contestant.pids()
-    const each = (): number[] => pids.map((pid) => memoryOf([pid]).anonymous)
-    await pause(1500)
-    const fresh = memoryOf(pids)
-    const processes = each()
+    before.set(contestant, { idle: memoryOf(pids), processes: each(pids) })
     await wire.load(contestant.socket, ask, 8, { requests: WORK })
-    await pause(1500)
+  }
+  await pause(REST)
+  const rows: MemoryRow[] = []
+  for (const [contestant, fresh] of before) {
+    const pids = contestant.pids()
     const worked = memoryOf(pids)
-    const workedProcesses = each()
+    const workedProcesses = each(pids)
     const held = await wire.hold(contestant.socket, ask, idle)
     await pause(1500)
     const holding = memoryOf(pids)
@@ -49,7 +53,7 @@ export async function memory({ wire }: Arena, contestants: readonly Contestant[]
     })
     const connection = ((holding.anonymous - worked.anonymous) * 1000) / idle
     const { name, title } = contestant.peer
-    rows.push({ peer: name, title, idle: fresh, processes, worked, workedProcesses, holding, connection })
+    rows.push({ peer: name, title, ...fresh, worked, workedProcesses, holding, connection })
   }
   return rows
 }

@@ -253,7 +253,7 @@ hold both on one, as in a Machine that has one.`,
 answered when the trusted process is up. The last row is a whole init, whose entrypoint writes a file.`,
   Memory: `Anonymous memory is what no file can give back; where a proxy has two processes both are given, the one that works
 last. PSS adds shared pages by their share, for dotfly most of it the pages of the Node binary. The kernel's memory for
-sockets is the same for all and not counted.`,
+sockets is the same for all and not counted. After the requests all have rested for a minute.`,
   Flatness: '![Memory over many requests and many bytes](performance-memory.svg)',
 }
 

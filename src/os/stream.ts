@@ -9,10 +9,12 @@ import type { Loop, Watcher } from './loop.ts'
 const EINTR = 4
 const EAGAIN = 11
 const SHUT_WR = 1
+const NOTHING = Buffer.alloc(0)
 
 const { functions: libc } = ffi.dlopen(null, {
   read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
   write: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+  writev: { arguments: ['i32', 'pointer', 'i32'], return: 'i32' },
   close: { arguments: ['i32'], return: 'i32' },
   shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
 })
@@ -35,6 +37,9 @@ export class Buffers {
   readonly write: Buffer
   readonly readAt: bigint
   readonly writeAt: bigint
+  /** Three struct iovec, each an address and a length: what is gathered before a large part, that, and behind it. */
+  readonly pieces = new BigUint64Array(new ArrayBuffer(48)) // one that V8 does not move
+  readonly piecesAt = ffi.getRawPointer(this.pieces)
 
   constructor(read: Buffer, write: Buffer) {
     this.read = read
@@ -79,20 +84,31 @@ export class Stream implements Watcher {
     let next = 0
     while (next < parts.length && this.#pending === 0) {
       const from = next
-      const { write } = this.#buffers
-      let at = this.#buffers.writeAt
+      const { write, writeAt, pieces, piecesAt } = this.#buffers
       let length = 0
       for (let part = parts[next]; part !== undefined && length + part.length <= write.length; part = parts[++next]) {
         write.set(part, length)
         length += part.length
       }
       const large = parts[next]
-      if (length === 0 && large !== undefined) {
-        at = ffi.getRawPointer(large)
-        length = large.length
-        next++
+      let taken = 0
+      if (large === undefined) taken = length === 0 ? 0 : libc.write(this.#fd, writeAt, length)
+      else {
+        // What does not fit is not copied. What goes before and behind it, of a chunk, in calls of its own would wake a
+        // reader three times.
+        const behind = parts[++next]
+        const small = behind !== undefined && length + behind.length <= write.length ? behind : NOTHING
+        if (small !== NOTHING) next++
+        write.set(small, length)
+        pieces[0] = writeAt
+        pieces[1] = BigInt(length)
+        pieces[2] = ffi.getRawPointer(large)
+        pieces[3] = BigInt(large.length)
+        pieces[4] = writeAt + BigInt(length)
+        pieces[5] = BigInt(small.length)
+        taken = libc.writev(this.#fd, piecesAt, 3)
+        length += large.length + small.length
       }
-      const taken = length === 0 ? 0 : libc.write(this.#fd, at, length)
       if (taken < 0 && !this.#isLater()) return false
       if (taken < length) this.#keep(parts.slice(from, next), Math.max(0, taken), kept)
     }

@@ -8,7 +8,7 @@ import type { Listener } from './exchange.ts'
 import { METHODS } from './policy.ts'
 import type { Ask } from './policy.ts'
 import { RequestReader } from './request.ts'
-import type { Request } from './request.ts'
+import type { Head, Request } from './request.ts'
 import { Seen } from './seen.ts'
 import type { Needles } from './strip.ts'
 import type { Flyd } from './upstream.ts'
@@ -27,6 +27,7 @@ export interface Door {
   readonly needles: Needles
   /** What was asked last by a guest that had asked nothing before. */
   readonly seen: Seen<Judged>
+  readonly heads: Seen<Head>
   readonly report: (event: Event, ask?: Ask) => void
   /** performance.now(), or nearly. */
   readonly now: () => number
@@ -45,7 +46,7 @@ export class Guest implements Listener, Hearer {
   readonly #wire: Wire
   readonly #door: Door
   readonly #caller: { pid: number; uid: number; gid: number }
-  readonly #reader = new RequestReader()
+  readonly #reader: RequestReader
   #exchange: Exchange | undefined
   #seen: Seen<Judged>
   #begun = 0 // door.now() at which the exchange began
@@ -57,6 +58,7 @@ export class Guest implements Listener, Hearer {
 
   constructor(open: (hearer: Hearer) => Wire, door: Door, caller: { pid: number; uid: number; gid: number }) {
     this.#door = door
+    this.#reader = new RequestReader(door.heads)
     this.#seen = door.seen // curl and its like ask once, and all the same
     this.#caller = caller
     this.#deadline = door.now() + IDLE_LIMIT

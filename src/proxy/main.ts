@@ -16,6 +16,7 @@ import { Guest } from './guest.ts'
 import type { Judged } from './guest.ts'
 import { compile } from './policy.ts'
 import type { Ask, Policy } from './policy.ts'
+import type { Head } from './request.ts'
 import { Credential, secretMemory } from './secret.ts'
 import { Seen } from './seen.ts'
 import { Needles } from './strip.ts'
@@ -40,7 +41,8 @@ export interface Launch {
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
-const REQUESTS_TO_TIDY = 20_000 // after as many, in a second without one, V8 gives back too
+const REQUESTS_TO_TIDY = 20_000 // after as many, and a minute of rest, V8 gives back too
+const REST = 60 // s
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
@@ -86,7 +88,8 @@ async function serve(launch: Launch): Promise<void> {
       guests.delete(guest)
       if (draining && guests.size === 0) end()
     }
-    const door = { socket, judge: compile(options), flyd, needles, seen: new Seen<Judged>(), report, now, closed }
+    const memory = { seen: new Seen<Judged>(), heads: new Seen<Head>() }
+    const door = { socket, judge: compile(options), flyd, needles, ...memory, report, now, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
       const guest = new Guest((hearer) => new Stream(fd, loop, buffers, hearer), door, caller)
@@ -101,20 +104,20 @@ async function serve(launch: Launch): Promise<void> {
   })
 
   let asked = 0 // a second ago
-  let tidied = -1 // asked when
+  let rest = 0 // s, with at most one request in each
   let dirty = 0
+  let trimmed = -1
   const clock = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)
-    // What the start, and then the work, have left behind is a fifth of all memory. Malloc's part is cheap to give back; of
-    // V8's, which takes 15 ms, the next requests have 100 ms of work to make again.
-    if (flyd.asked === asked && asked !== tidied) {
-      const much = asked >= dirty
-      tidy(much ? globalThis.gc : undefined)
-      if (much) dirty = asked + REQUESTS_TO_TIDY
-      tidied = asked
-    }
+    rest = flyd.asked - asked > 1 ? 0 : rest + 1
     asked = flyd.asked
+    // What the start, and then the work, have left behind is a fifth of all memory. Malloc's part is cheap to give back. V8's
+    // takes 15 ms, and a fifth of a second when work goes on, for it has to compile all again: never between two bursts.
+    const much = asked >= dirty && rest >= (dirty === 0 ? 1 : REST)
+    if (much || (rest > 0 && asked !== trimmed)) tidy(much ? globalThis.gc : undefined)
+    if (much) dirty = asked + REQUESTS_TO_TIDY
+    if (rest > 0) trimmed = asked
   }, 1000)
 
   function drain(): void {

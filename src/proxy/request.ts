@@ -5,6 +5,7 @@
 import type { Code } from './event.ts'
 import { readFields } from './headers.ts'
 import type { Field } from './headers.ts'
+import { Seen } from './seen.ts'
 
 export interface Request {
   readonly method: string
@@ -17,6 +18,9 @@ export interface Request {
   /** True when the guest waits for `100 Continue` before it sends the body. */
   readonly expects: boolean
 }
+
+/** A request whose body, of `length` bytes, is still to come. */
+export type Head = Request & { readonly length: number }
 
 const LINE_LIMIT = 8 * 1024 // llhttp and nginx allow as much; real targets are under 300 bytes
 const HEAD_LIMIT = 16 * 1024 // Node's own limit
@@ -45,10 +49,16 @@ export class RequestReader {
   #bytes: Buffer = EMPTY // unread
   #store: Buffer = this.#bytes // what they lie in, when it is ours
   #searched = 0 // no end of head before this
-  #head: (Request & { readonly length: number }) | undefined
+  #head: Head | undefined
   #body: Buffer[] = [] // chunks read so far
   #bodyLength = 0
   #announced = false
+  readonly #seen: Seen<Head>
+
+  /** `seen`: the head that came last; others may read it, too. */
+  constructor(seen = new Seen<Head>()) {
+    this.#seen = seen
+  }
 
   /** The bytes are only looked at until `keep`, or the next `push`. */
   push(bytes: Buffer): void {
@@ -115,7 +125,13 @@ export class RequestReader {
     return taken
   }
 
-  #readHead(): ReturnType<typeof parseHead> | undefined {
+  #readHead(): Head | Code | undefined {
+    const known = this.#seen.at(this.#bytes, 0)
+    if (known > 0 && this.#seen.last !== undefined) {
+      this.#searched = 0
+      this.#bytes = this.#bytes.subarray(known)
+      return { ...this.#seen.last, body: EMPTY }
+    }
     const end = this.#bytes.indexOf(END_OF_HEAD, this.#searched)
     // What can become no request is refused now, rather than when the guest has waited for its time-out.
     if (this.#bytes.length > 0 && !isUpper(this.#bytes[0] ?? 0)) return 'REQUEST_MALFORMED'
@@ -132,6 +148,8 @@ export class RequestReader {
     if (end > HEAD_LIMIT)
       return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
     const head = parseHead(this.#bytes, end + 2)
+    // Whoever asks for one audience after another says the same before each, and nothing but the bytes decides.
+    if (typeof head === 'object') this.#seen.keep(head, this.#bytes.subarray(0, end + 4), EMPTY)
     this.#bytes = this.#bytes.subarray(end + 4)
     return head
   }
@@ -169,7 +187,7 @@ const LF = 0x0a
 const isUpper = (c: number): boolean => c >= 0x41 && c <= 0x5a
 
 /** The head that ends at `to`, the CRLF of its last line within. */
-function parseHead(bytes: Buffer, to: number): (Request & { length: number }) | Code {
+function parseHead(bytes: Buffer, to: number): Head | Code {
   let end = 0
   while (bytes[end] !== CR || bytes[end + 1] !== LF) end++
   if (end > LINE_LIMIT) return 'REQUEST_LINE_TOO_LONG'

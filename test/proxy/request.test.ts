@@ -70,6 +70,45 @@ test('every split in two and in three of short inputs reads the same', (t) => {
   t.end()
 })
 
+test('a request reads the same whatever its connection has said before, to the byte or nearly so', (t) => {
+  const inputs = [
+    POST,
+    POST.replace('{}', '[]'), // the same head
+    POST.replace('Host: a', 'Host: b'),
+    POST.replace('2', '3') + ' ',
+    POST.replace('POST', 'POSE'),
+    POST.replace('\r\n\r\n', '\r\nExpect: 100-continue\r\n\r\n'),
+    POST.replace('\r\n\r\n', '\r\nX: y\r\n\r\n'),
+    POST.replace('1.1', '1.0'),
+    POST.replace('Host: a', `Host: a\r\nX: ${'y'.repeat(1100)}`), // too long to be known again
+    CHUNKED,
+    CHUNKED.replace('{', '['),
+    'GET /a HTTP/1.1\r\nHost: a\r\n\r\n',
+    'GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n', // refused
+  ]
+  for (const first of inputs.slice(0, -1)) {
+    for (const second of inputs) {
+      const alone = readAll(first).read.concat(readAll(second).read)
+      const expected = told({ read: alone, partial: readAll(second).partial })
+      t.equal(told(readAll(first + second)), expected, JSON.stringify([first, second]))
+      t.equal(told(readAll(first, second)), expected)
+      t.equal(told(readAll(...(first + second))), expected)
+    }
+  }
+  t.end()
+})
+
+test('what is expected is judged by its head alone, though the one before had a body', (t) => {
+  const reader = new RequestReader()
+  const words = POST.replace('\r\n\r\n', '\r\nExpect: 100-continue\r\n\r\n')
+  reader.push(Buffer.from(words))
+  t.match(reader.read(), { body: Buffer.from('{}') })
+  reader.push(Buffer.from(words.slice(0, -2)))
+  t.equal(reader.read(), undefined)
+  t.equal(reader.expecting()?.body.length, 0)
+  t.end()
+})
+
 test('every case of the corpus reads the same whole and byte by byte', (t) => {
   for (const { name, bytes } of readCases('request')) {
     const whole = told(readAll(bytes))
