@@ -9,11 +9,12 @@ import { METHODS } from './policy.ts'
 import type { Ask } from './policy.ts'
 import { RequestReader } from './request.ts'
 import type { Head, Request } from './request.ts'
-import { Seen } from './seen.ts'
+import { EMPTY, Seen } from './seen.ts'
 import type { Needles } from './strip.ts'
 import type { Flyd } from './upstream.ts'
 import type { Wire } from './wire.ts'
 
+/** A request, and what it may ask of flyd. */
 export interface Judged {
   readonly request: Request
   readonly ask: Ask
@@ -27,6 +28,7 @@ export interface Door {
   readonly needles: Needles
   /** What was asked last by a guest that had asked nothing before. */
   readonly seen: Seen<Judged>
+  /** The last head of a request, whoever sent it. */
   readonly heads: Seen<Head>
   readonly report: (event: Event, ask?: Ask) => void
   /** performance.now(), or nearly. */
@@ -39,7 +41,6 @@ const IDLE_LIMIT = 75_000 // ms between requests
 const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
 const HIGH_WATER = 1024 * 1024 // unsent bytes at which a guest that asks and does not read is heard no more
-const EMPTY = Buffer.alloc(0)
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
 export class Guest implements Listener, Hearer {
@@ -59,7 +60,7 @@ export class Guest implements Listener, Hearer {
   constructor(open: (hearer: Hearer) => Wire, door: Door, caller: { pid: number; uid: number; gid: number }) {
     this.#door = door
     this.#reader = new RequestReader(door.heads)
-    this.#seen = door.seen // curl and its like ask once, and all the same
+    this.#seen = door.seen // curl and its like ask once each, and all ask the same
     this.#caller = caller
     this.#deadline = door.now() + IDLE_LIMIT
     this.#wire = open(this)
@@ -67,7 +68,7 @@ export class Guest implements Listener, Hearer {
 
   ended(): void {
     this.#halfClosed = true // a client that said `-N` or shut down its sending side still gets its answer
-    // What it sent ahead is judged, whether it is gone by then or not: paused, it is not told that it is.
+    // What it has sent ahead is judged even if it is gone by then: a wire that is paused does not tell of that.
     if (this.#exchange !== undefined && this.#reader.partial) this.#wire.pause()
     this.#next()
   }

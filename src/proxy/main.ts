@@ -13,10 +13,9 @@ import { Buffers, Stream } from '../os/stream.ts'
 import type { Hearer } from '../os/stream.ts'
 import type { Event } from './event.ts'
 import { Guest } from './guest.ts'
-import type { Judged } from './guest.ts'
+import type { Door } from './guest.ts'
 import { compile } from './policy.ts'
 import type { Ask, Policy } from './policy.ts'
-import type { Head } from './request.ts'
 import { Credential, secretMemory } from './secret.ts'
 import { Seen } from './seen.ts'
 import { Needles } from './strip.ts'
@@ -41,7 +40,7 @@ export interface Launch {
 const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
-const REQUESTS_TO_TIDY = 20_000 // after as many, and a minute of rest, V8 gives back too
+const REQUESTS_TO_TIDY = 20_000 // after as many, and REST, V8 gives back too
 const REST = 60 // s
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
@@ -88,8 +87,8 @@ async function serve(launch: Launch): Promise<void> {
       guests.delete(guest)
       if (draining && guests.size === 0) end()
     }
-    const memory = { seen: new Seen<Judged>(), heads: new Seen<Head>() }
-    const door = { socket, judge: compile(options), flyd, needles, ...memory, report, now, closed }
+    const judge = compile(options)
+    const door: Door = { socket, judge, flyd, needles, seen: new Seen(), heads: new Seen(), report, now, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
       const guest = new Guest((hearer) => new Stream(fd, loop, buffers, hearer), door, caller)
@@ -105,8 +104,8 @@ async function serve(launch: Launch): Promise<void> {
 
   let asked = 0 // a second ago
   let rest = 0 // s, with at most one request in each
-  let dirty = 0
-  let trimmed = -1
+  let dirty = 0 // V8 is tidied up when as many have asked
+  let trimmed = -1 // as many had asked when malloc was
   const clock = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)

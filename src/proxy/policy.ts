@@ -39,7 +39,7 @@ export interface Ask {
   /** A token is being minted: the answer is held until it is whole and has the shape of a JWT. */
   readonly mints: boolean
   readonly audience?: string
-  /** What upstream.ts writes before and behind the credential, kept for a guest that asks the same again. */
+  /** What upstream.ts writes before and behind the credential, kept for whoever asks the same again. */
   wire?: readonly [before: Buffer, after: Buffer]
   /** What tell.ts says of each such exchange, whoever asks. */
   told?: Buffer

@@ -5,7 +5,7 @@
 import type { Code } from './event.ts'
 import { readFields } from './headers.ts'
 import type { Field } from './headers.ts'
-import { Seen } from './seen.ts'
+import { EMPTY, Seen } from './seen.ts'
 
 export interface Request {
   readonly method: string
@@ -55,7 +55,7 @@ export class RequestReader {
   #announced = false
   readonly #seen: Seen<Head>
 
-  /** `seen`: the head that came last; others may read it, too. */
+  /** `seen`: the head that came last, of this connection or of any that shares it. */
   constructor(seen = new Seen<Head>()) {
     this.#seen = seen
   }
@@ -130,7 +130,7 @@ export class RequestReader {
     if (known > 0 && this.#seen.last !== undefined) {
       this.#searched = 0
       this.#bytes = this.#bytes.subarray(known)
-      return { ...this.#seen.last, body: EMPTY }
+      return { ...this.#seen.last }
     }
     const end = this.#bytes.indexOf(END_OF_HEAD, this.#searched)
     // What can become no request is refused now, rather than when the guest has waited for its time-out.
@@ -148,8 +148,8 @@ export class RequestReader {
     if (end > HEAD_LIMIT)
       return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
     const head = parseHead(this.#bytes, end + 2)
-    // Whoever asks for one audience after another says the same before each, and nothing but the bytes decides.
-    if (typeof head === 'object') this.#seen.keep(head, this.#bytes.subarray(0, end + 4), EMPTY)
+    // Whoever asks for one audience after another says the same before each. A copy, for `read` adds this one's body.
+    if (typeof head === 'object') this.#seen.keep({ ...head }, this.#bytes.subarray(0, end + 4))
     this.#bytes = this.#bytes.subarray(end + 4)
     return head
   }
@@ -180,7 +180,6 @@ export class RequestReader {
   }
 }
 
-const EMPTY = Buffer.alloc(0)
 const CHUNKED = -1
 const CR = 0x0d
 const LF = 0x0a

@@ -30,7 +30,6 @@ const LINE_LIMIT = 4 * 1024 // chunk sizes with extensions, and trailers
 const INTERIM_LIMIT = 8 // 100 and 103 are never more than a few; a flood is an attack
 const TRAILER_LIMIT = 32
 
-const EMPTY = Buffer.alloc(0)
 const CRLF = '\r\n'
 const END_OF_HEAD = '\r\n\r\n'
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?$/
@@ -76,8 +75,7 @@ export class ResponseReader {
           at = head.next
           const begun = this.#begin(head.line, sink)
           if (typeof begun === 'string' && begun !== 'interim') return begun
-          if (typeof begun === 'object' && from >= 0 && this.#reusable)
-            this.#seen.keep(begun, bytes.subarray(from, at), EMPTY)
+          if (typeof begun === 'object' && from >= 0 && this.#reusable) this.#seen.keep(begun, bytes.subarray(from, at))
           break
         }
         case 'sized':

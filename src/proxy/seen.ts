@@ -2,6 +2,7 @@
 // decides: not who says it, for that is decided when a connection is taken.
 
 const LIMIT = 1024 // bytes that are kept
+export const EMPTY = Buffer.alloc(0)
 
 export class Seen<T> {
   /** What it was taken for. */
@@ -16,8 +17,9 @@ export class Seen<T> {
     return isSeen ? length : 0
   }
 
-  /** Keeps what came, `bytes`, and more to compare with; gives the copy of `more`. Keeps nothing where it is too long. */
-  keep(last: T, bytes: Buffer, more: Buffer): Buffer {
+  /** Keeps what came, `bytes`, what that was taken for, and `more`, of which it gives the copy. Where both are more than the
+   *  limit it forgets, and gives `more` itself. */
+  keep(last: T, bytes: Buffer, more: Buffer = EMPTY): Buffer {
     this.#length = 0
     this.last = undefined
     if (bytes.length + more.length > LIMIT) return more

@@ -4,7 +4,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { test } from 'tap'
 import { BODY_LIMIT, RequestReader } from '../../src/proxy/request.ts'
-import type { Request } from '../../src/proxy/request.ts'
+import type { Head, Request } from '../../src/proxy/request.ts'
+import { Seen } from '../../src/proxy/seen.ts'
 import { readCases } from '../support/corpus.ts'
 
 type Read = Request | string
@@ -94,6 +95,17 @@ test('a request reads the same whatever its connection has said before, to the b
       t.equal(told(readAll(first, second)), expected)
       t.equal(told(readAll(...(first + second))), expected)
     }
+  }
+  t.end()
+})
+
+test('what one guest sends behind its head is not kept for others', (t) => {
+  const seen = new Seen<Head>()
+  const reader = new RequestReader(seen)
+  for (const body of ['{}', '[]']) {
+    reader.push(Buffer.from(POST.replace('{}', body)))
+    t.match(reader.read(), { body: Buffer.from(body) })
+    t.equal(seen.last?.body.length, 0)
   }
   t.end()
 })
