@@ -93,7 +93,7 @@ export class Loop {
     return libc.epoll_ctl(this.#poll, events === 0 ? DEL : before === 0 ? ADD : MOD, fd, this.#one) === 0
   }
 
-  /** For `fd` that is closed next: the kernel tells of nothing that nobody has open. */
+  /** For `fd` that is closed next, and that nobody else has open: then the kernel tells of it no more. */
   forget(fd: number): void {
     this.#events[fd] = 0
     this.#watchers[fd] = undefined

@@ -245,7 +245,7 @@ export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Arra
   return 0
 }
 
-/** The same for what ends before `i`; `before` is `escapeBefore`, where that is known. */
+/** The same for what ends before `i`; `before` is `escapeBefore(b, i)`, where that is known. */
 export function unitBefore(
   b: Uint8Array,
   i: number,
@@ -277,8 +277,8 @@ export function cutAt(b: Uint8Array, i: number, want: number, kind: number, back
   return cut
 }
 
-/** No fewer than the bytes before `i` that are the tail of an escape. First bytes of escapes are in such a one only where
- *  it begins, if with `\\`; where it ends, if with `;` or a line break; and in those of `25%36%31`. */
+/** At least what `cutAt` finds before `i`, whatever is wanted. What begins an escape stands in such a tail only as its first
+ *  bytes, if these are backslashes; as its last, if that is `;` or a line break; and as the `%` of `25%36%31`. */
 export function mayBeCut(b: Uint8Array, i: number): number {
   let n = b[i - 1] === 0x3b ? 1 : 0
   for (; n < LONGEST_ESCAPE - 1; n++) {

@@ -28,6 +28,8 @@ import {
 
 const SECRET = 4
 const SEMICOLON = 0x3b
+/** Units at the start of a run that may be the end of one longer that begins before it: 5, %33 and %36 of `25%33%36`. */
+const UNITS_OF_ONE = 3
 /** Bytes kept of what went before a chunk: a window, and the unit that its first byte may be cut from. */
 const CONTEXT = 32
 
@@ -60,7 +62,7 @@ export class Needles {
   readonly #scan: Scan
   #found: Run[] = []
   #tail = 0
-  /** A run that was found: deep inside of it there is nothing left to find. */
+  /** A stretch of windows that were found, each beside the next: deep inside of it there is nothing left to find. */
   readonly #covered = { from: 0, to: 0 }
   /** The last run, public or not, that is too long for chance. */
   #long: Run = NOTHING
@@ -73,6 +75,7 @@ export class Needles {
   readonly #judgedAt: Float64Array
   readonly #judgedIn: Uint8Array
   #epoch = 0
+  /** What `#escapeBefore` has found last, and where. */
   readonly #ended = { at: -1, escape: 0 }
 
   /** Bytes to be `alloc`ed for a credential of `n` bytes: 893 KB for 724. */
@@ -321,7 +324,7 @@ export class Needles {
   /** Gives the cases, as bits, that write the run of needle bytes from `first` to `next` and what is cut beside it as case
    *  `i` does; and remembers that it is judged in these. */
   #remember(b: Buffer, first: number, next: number, seed: number, i: number): number {
-    let cases = 15
+    let cases = 15 // all four, as bits
     for (let n = first - 1; n <= next; n++) cases &= AGREE[i]?.[this.#bytes[n] ?? 0] ?? 0
     // Found by the `a` of `%0a`, a run is not all that its other bytes would find.
     const [from, to] = [this.#unitFrom[seed] ?? 0, this.#unitTo[seed] ?? 0]
@@ -334,7 +337,7 @@ export class Needles {
     return cases
   }
 
-  /** Many needles are tried at one place. */
+  /** Looks once where many needles are tried at one place. */
   #escapeBefore(b: Buffer, i: number): number {
     const ended = this.#ended
     if (i !== ended.at) [ended.at, ended.escape] = [i, escapeBefore(b, i)]
@@ -351,21 +354,22 @@ export class Needles {
     const last = this.#unitFrom[next - 1] ?? 0
     const to = Math.max(end + pathAt(b, end), last + pathAt(b, last))
     let from = start - mayBeCut(b, start)
-    for (let n = first; n < first + 3 && n < next; n++) {
+    for (let n = first; n < first + UNITS_OF_ONE && n < next; n++) {
       const tail = this.#unitTo[n] ?? 0
       from = Math.min(from, tail - mayBeCut(b, tail))
     }
     return to - from < WINDOW && to < b.length
   }
 
-  /** Whether all that a run could add is found. Near the ends of `b` it also says what waits, and what was cut off. */
+  /** Whether nothing is left to find between the two. Never near the ends of `b`: there a run also says what must wait, and
+   *  what was cut off. */
   #isBlanked(b: Buffer, start: number, end: number): boolean {
     const { from, to } = this.#covered
     return start >= from && end <= to && start >= CONTEXT && end + CONTEXT < b.length
   }
 
-  /** Adds the windows of a run. Where there is a gap within, one may also end in the middle of it, with what reads as the
-   *  beginning of a unit, such as `\u00` of `\u000a`; or begin there. */
+  /** Adds the windows of a run. Where a gap within is longer than a byte, one may also end in the middle of it, with what
+   *  reads as the beginning of a unit, such as `\u00` of `\u000a`; or begin there. */
   #windows(b: Buffer, first: number, next: number, cased: Uint8Array, kind: number): void {
     this.#windowsOf(b, first, next, cased, kind)
     const isEnd = (n: number): boolean =>
@@ -389,7 +393,7 @@ export class Needles {
     const to = from + cutAt(b, from, want(next - 1), kind, false)
     if (to > end) tails.push({ from, to, n: next - 1 })
     const heads = cuts(b, start, first - 1, want(first - 1), kind, true)
-    for (let n = first; n < first + 3 && n < next; n++) {
+    for (let n = first; n < first + UNITS_OF_ONE && n < next; n++) {
       const to = this.#unitTo[n] ?? 0
       const from = to - cutAt(b, to, want(n), kind, true)
       if (from < start) heads.push({ from, to, n })
@@ -436,6 +440,7 @@ export class Needles {
       this.#tail = Math.max(this.#tail, b.length - pending)
   }
 
+  /** Adds a run to the stretch; or begins another, with one that is farther on. */
   #cover({ from, to }: Run): void {
     const covered = this.#covered
     if (to <= covered.to && from >= covered.from) return
