@@ -1,4 +1,4 @@
-// Memory at rest, after work, and with many idle connections; and, in the long mode, whether it stays what it was.
+// Memory at the start, a minute after work, and with many idle connections; and, in the long mode, whether it stays what it was.
 
 import { memoryOf, pause } from './support/process.ts'
 import type { Arena, Contestant } from './support/arena.ts'
@@ -27,7 +27,7 @@ export interface MemoryRow {
 
 export const WORK = 100_000
 export const IDLE = 10_000
-const REST = 63_000 // ms after which dotfly tidies up
+const REST = 63_000 // ms; dotfly tidies up after 60 s
 
 export async function memory({ wire }: Arena, contestants: readonly Contestant[], idle = IDLE): Promise<MemoryRow[]> {
   const ask = request('/v1/tokens/oidc')

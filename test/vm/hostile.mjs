@@ -66,7 +66,7 @@ for (const pid of [1, proxy]) {
 }
 attempt('kcore', () => open('/proc/kcore'))
 attempt('devmem', () => open('/dev/mem'))
-// An array of one number; a count of page faults of whoever runs: what any tracing begins with.
+// A map of one number; a count of the proxy's page faults: what any tracing begins with.
 attempt('bpf', () => {
   const attributes = Buffer.from(Uint32Array.of(2, 4, 4, 1).buffer)
   return call(bpf, 0, ffi.getRawPointer(attributes), attributes.length)

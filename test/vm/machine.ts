@@ -80,7 +80,7 @@ export function buildImage(kind: Kind, directory: string): Image {
   return { kind, kernel, initrd, root, file: join(directory, `${kind.arch}.ext4`) }
 }
 
-/** An image with busybox and nothing besides, of this computer's architecture; without a disk in memory before it. */
+/** An image with busybox and nothing besides, of this computer's architecture, and no disk in memory before it. */
 export function emptyImage(kind: Kind, directory: string): Image {
   const root = join(directory, 'single')
   for (const name of ['bin', 'proc', 'sys', 'dev', 'run', 'tmp', 'fly'])
@@ -90,15 +90,15 @@ export function emptyImage(kind: Kind, directory: string): Image {
   return { kind, kernel: unpackKernel(kind), initrd: '', root, file: join(directory, 'single.ext4') }
 }
 
-/** Makes the disk, and runs the machine until it goes off. `append` goes to the kernel's command line; `port` is where
- * the door at 10.0.2.100:4280 leads to. */
+/** Makes the disk, and runs the machine until it goes off. `append` goes to the kernel's command line; `port`, on this
+ * side, is where the door at 10.0.2.100:4280 leads to: there is none without it. Killed after RUN_LIMIT. */
 export async function power(image: Image, name: string, append: readonly string[], port?: number): Promise<Boot> {
   const { kind, kernel, initrd, root, file } = image
   rmSync(file, { force: true })
   execFileSync('mkfs.ext4', ['-q', '-O', '^has_journal', '-d', root, file, '400M'], { stdio: 'ignore' })
   const [vmlinuz = ''] = readdirSync(join(kernel, 'boot')).filter((entry) => entry.startsWith('vmlinuz'))
-  const door = `guestfwd=tcp:10.0.2.100:4280-cmd:busybox nc 127.0.0.1 ${port}`
-  const network = ['-netdev', `user,id=n,restrict=on,${door}`, '-device', 'virtio-net-pci,netdev=n,romfile=']
+  const door = `user,id=n,restrict=on,guestfwd=tcp:10.0.2.100:4280-cmd:busybox nc 127.0.0.1 ${port}`
+  const network = port === undefined ? [] : ['-netdev', door, '-device', 'virtio-net-pci,netdev=n,romfile=']
   process.stdout.write(`# ${kind.arch}: ${name}\n`)
   const began = performance.now()
   const qemu = spawn(
@@ -127,7 +127,7 @@ export async function power(image: Image, name: string, append: readonly string[
       `file=${file},format=raw,if=none,id=d,cache=unsafe`,
       '-device',
       'nvme,drive=d,serial=d',
-      ...(port === undefined ? [] : network),
+      ...network,
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )

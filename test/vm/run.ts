@@ -121,7 +121,7 @@ async function serves(kind: Kind, directory: string): Promise<void> {
     result,
   }))
   holds(results.length >= 18 && bad.text.includes('attacks over'), `${results.length} attacks were tried`)
-  for (const { attack, result } of results) check(!/LEAK/.test(result), `${attack}: ${result}`)
+  for (const { attack, result } of results) holds(!/LEAK/.test(result), `${attack}: ${result}`)
   holds(leaks(Buffer.from(bad.text)) < 0, 'nothing of the credential on the console')
   explain(bad)
 
@@ -131,7 +131,7 @@ async function serves(kind: Kind, directory: string): Promise<void> {
     ...hostile,
   ])
   const had = [...open.text.matchAll(/attack (\S+) .*LEAK/g)].map(([, attack]) => attack)
-  for (const attack of CONTROLS) check(had.includes(attack), `without defences, ${attack} succeeds`)
+  for (const attack of CONTROLS) holds(had.includes(attack), `without defences, ${attack} succeeds`)
   explain(open)
 }
 
