@@ -1,4 +1,4 @@
-// One guest connection: its requests, one after another, each judged alone and answered in order.
+// One guest connection: its requests, one after another, each judged by what it says and answered in order.
 
 import type { Hearer } from '../os/stream.ts'
 import { STATUS } from './event.ts'

@@ -348,8 +348,8 @@ export class Needles {
   #isShort(b: Buffer, start: number, end: number, first: number, next: number): boolean {
     if (end - start >= WINDOW || gapOf(this.#escapeBefore(b, start), b[start - 1]) > 0) return false
     // Of what is cut before a run there are 9 bytes at most.
-    const isLast = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[end - 1] ?? 0] === 0
-    if (isLast && end - start < WINDOW - 9) return true
+    const isNoneBehind = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[end - 1] ?? 0] === 0
+    if (isNoneBehind && end - start < WINDOW - 9) return true
     if (gapAt(b, end) > 0) return false
     const last = this.#unitFrom[next - 1] ?? 0
     const to = Math.max(end + pathAt(b, end), last + pathAt(b, last))
@@ -375,9 +375,9 @@ export class Needles {
     const isEnd = (n: number): boolean =>
       n === first || n === next || (this.#unitFrom[n] ?? 0) > (this.#unitTo[n - 1] ?? 0) + 1
     for (let n = first; n < next; n++) {
-      const near = (this.#unitFrom[n] ?? 0) + 2 * WINDOW
-      if (!isEnd(n) || this.#isBlanked(b, near - 3 * WINDOW, near)) continue
-      for (let m = n + 1; m <= next && (this.#unitTo[m - 1] ?? 0) < near; m++)
+      const from = this.#unitFrom[n] ?? 0
+      if (!isEnd(n) || this.#isBlanked(b, from - WINDOW, from + 2 * WINDOW)) continue
+      for (let m = n + 1; m <= next && (this.#unitTo[m - 1] ?? 0) < from + 2 * WINDOW; m++)
         if (isEnd(m) && (n > first || m < next)) this.#windowsOf(b, n, m, cased, kind)
     }
   }

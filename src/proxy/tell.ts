@@ -40,7 +40,7 @@ export class Teller {
     if (this.#length > FULL) this.flush()
     if (event.kind === 'exchange' && this.#length === 0) setTimeout(() => this.flush(), PAUSE)
     if (event.kind === 'exchange' && ask !== undefined) {
-      // As JSON.stringify has it, at a fifth of its cost: what a guest repeats is made once.
+      // As JSON.stringify has it, at a fifth of its cost: what is repeated, by whomever, is made once.
       const { kind, time, socket, pid, uid, gid, method, route, audience, status, code, hits, bytes, ms } = event
       ask.told ??= Buffer.from(JSON.stringify({ kind, socket, method, route, audience }).slice(0, -1))
       const why = code === undefined ? '' : `,"code":"${code}"`
