@@ -3,7 +3,7 @@
 import { memoryOf, pause } from './support/process.ts'
 import type { Arena, Contestant } from './support/arena.ts'
 import { GIB } from './stream.ts'
-import { request } from './support/wire.ts'
+import { download, request } from './support/wire.ts'
 
 /** MB */
 interface Memory {
@@ -99,7 +99,7 @@ export async function flatness(
         wire.load(contestant.socket, request('/v1/tokens/oidc'), 8, { requests: share }),
       ),
       streamed: await series(origin[i], gibibytes, gibibytes, () =>
-        wire.read(origin[i]?.socket ?? '', request(`/v1/length/${GIB}/0`)),
+        wire.read(origin[i]?.socket ?? '', download(`/v1/length/${GIB}/0`)),
       ),
     })
   }

@@ -6,7 +6,7 @@ import { cpus } from 'node:os'
 import { anonymousOf, cpuOf, pin } from './support/process.ts'
 import { type Figure, figure, interleave } from './support/statistics.ts'
 import type { Arena, Contestant } from './support/arena.ts'
-import { request } from './support/wire.ts'
+import { download } from './support/wire.ts'
 
 /** How the answer is framed; `together`: with a length, and on one processor. */
 const KINDS = ['length', 'chunked', 'together'] as const
@@ -34,7 +34,7 @@ export async function stream(
 ): Promise<StreamRow[]> {
   const pairs = KINDS.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
   const ask = (kind: Kind, size: number): string =>
-    request(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
+    download(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
   const lost = new Set<Contestant>()
   /** A peer that breaks an answer off is out of the race, and does not end it; dotfly must not. */
   const lose =
@@ -59,7 +59,10 @@ export async function stream(
     const read = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lose(contestant))
     clearInterval(look)
     if (read === undefined) return undefined
-    if (read.bytes !== bytes) throw new Error(`${contestant.peer.title}: ${read.bytes} bytes came of ${bytes}`)
+    if (read.bytes !== bytes) {
+      lose(contestant)(new Error(`\n${read.bytes} bytes came of ${bytes}`))
+      return undefined
+    }
     peak = Math.max(peak, anonymousOf(pids))
     return {
       speed: bytes / 1e6 / read.seconds,

@@ -56,6 +56,10 @@ export function request(path: string, headers = 0, id = '00000000'): string {
   return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\nX-Request-Id: ${id}\r\n${more}Content-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n${body}`
 }
 
+/** A request for a large answer, without a body: Go's client reads for more of one when its server has closed it, and then
+ * breaks the answer off. */
+export const download = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`
+
 export class Wire {
   readonly #program: string
   readonly #directory: string
