@@ -117,8 +117,9 @@ function judge(typed: Words, env: Environment): Asked {
   if (form === 'aws-credential-process') roleIn(env)
   // The variable may hold all that --socket of the proxy takes; the first path in it is meant.
   const [first = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
-  const wait = parseDuration(typed.wait ?? (env['DOTFLY_WAIT'] || '0'))
-  if (wait === undefined) throw new UsageError(`waiting time ${shown(typed.wait ?? '')} is not such as 30s or 500ms`)
+  const waitWord = typed.wait ?? (env['DOTFLY_WAIT'] || '0')
+  const wait = parseDuration(waitWord)
+  if (wait === undefined) throw new UsageError(`waiting time ${shown(waitWord)} is not such as 30s or 500ms`)
   return {
     socket: socketPath(first),
     ...(audience === '' ? {} : { audience }),
