@@ -61,7 +61,9 @@ test('A04: a live server keeps its place', async (t) => {
   const server = createServer()
   await new Promise<void>((listening) => server.listen(path, listening))
   t.teardown(() => void server.close())
-  await t.rejects(bindSocket(at(path)), { message: `${path} is in use by a live server` })
+  await t.rejects(bindSocket(at(path)), {
+    message: `${path} is in use by a live server: end that, or choose another path with --socket`,
+  })
   t.ok(statSync(path).isSocket(), 'and it is still there')
 })
 
