@@ -4,7 +4,7 @@ import type { JWTPayload } from 'jose'
 import { decodeJwt } from 'jose/jwt/decode'
 import { Failure, UsageError } from '../errors.ts'
 import { roleProblem, sessionName } from '../identity/aws.ts'
-import { IdentityError, requestToken, type TokenRequest } from '../identity/client.ts'
+import { IdentityError, requestToken, type Timed } from '../identity/client.ts'
 import { parseDuration } from '../identity/options.ts'
 import { untilToken } from '../identity/wait.ts'
 import { type Grammar, readArguments } from './arguments.ts'
@@ -75,7 +75,7 @@ interface Words {
 const FORMATS = ['raw', 'json', 'aws-credential-process', 'gcp-executable', 'k8s-exec'] as const
 type Form = (typeof FORMATS)[number] | 'claims'
 
-interface Asked extends TokenRequest {
+interface Asked extends Timed {
   form: Form
   /** ms to go on trying. */
   wait: number
