@@ -7,7 +7,7 @@ const { existsSync } = require('node:fs')
 const [major = 0, minor = 0, patch = 0] = process.versions.node.split('.').map(Number)
 if (!(major > 26 || (major === 26 && (minor > 5 || (minor === 5 && patch >= 1))))) {
   process.stderr.write(
-    `dotfly: Node.js ${process.versions.node} is too old, 26.5.1 or later is needed: install it, or run npx --package=node@26 --package=dotfly dotfly\n`,
+    `dotfly: Node.js ${process.versions.node} is too old, 26.5.1 or later is needed: install it, or run npx --package=node@26 -- node ${__filename}\n`,
   )
   process.exitCode = 1
 } else if (existsSync(`${__dirname}/dotfly.ts`)) {

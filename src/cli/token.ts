@@ -4,7 +4,7 @@ import type { JWTPayload } from 'jose'
 import { decodeJwt } from 'jose/jwt/decode'
 import { Failure, UsageError } from '../errors.ts'
 import { roleProblem, sessionName } from '../identity/aws.ts'
-import { IdentityError, requestToken, type TokenRequest } from '../identity/client.ts'
+import { IdentityError, requestToken, type Timed } from '../identity/client.ts'
 import { parseDuration } from '../identity/options.ts'
 import { untilToken } from '../identity/wait.ts'
 import { type Grammar, readArguments } from './arguments.ts'
@@ -75,7 +75,7 @@ interface Words {
 const FORMATS = ['raw', 'json', 'aws-credential-process', 'gcp-executable', 'k8s-exec'] as const
 type Form = (typeof FORMATS)[number] | 'claims'
 
-interface Asked extends TokenRequest {
+interface Asked extends Timed {
   form: Form
   /** ms to go on trying. */
   wait: number
@@ -117,8 +117,9 @@ function judge(typed: Words, env: Environment): Asked {
   if (form === 'aws-credential-process') roleIn(env)
   // The variable may hold all that --socket of the proxy takes; the first path in it is meant.
   const [first = ''] = (typed.socket ?? socketWords(env)[0] ?? '').split(',')
-  const wait = parseDuration(typed.wait ?? (env['DOTFLY_WAIT'] || '0'))
-  if (wait === undefined) throw new UsageError(`waiting time ${shown(typed.wait ?? '')} is not such as 30s or 500ms`)
+  const waitWord = typed.wait ?? (env['DOTFLY_WAIT'] || '0')
+  const wait = parseDuration(waitWord)
+  if (wait === undefined) throw new UsageError(`waiting time ${shown(waitWord)} is not such as 30s or 500ms`)
   return {
     socket: socketPath(first),
     ...(audience === '' ? {} : { audience }),

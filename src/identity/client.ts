@@ -11,8 +11,8 @@ export interface TokenRequest {
   awsPrincipalTags?: boolean
   /** Gives up when aborted. */
   signal?: AbortSignal
-  /** For the whole request, ms. */
-  timeout: number
+  /** For the whole request, ms; 10,000 if left out. */
+  timeout?: number
 }
 
 /** Why there is no token. */
@@ -51,7 +51,8 @@ export class IdentityError extends Error {
 
 /** The ID token as the issuer signed it. Throws an IdentityError, and nothing else. */
 export async function requestToken(request: TokenRequest): Promise<string> {
-  const late = AbortSignal.timeout(Math.ceil(request.timeout))
+  const { timeout = TIMEOUT } = request
+  const late = AbortSignal.timeout(Math.ceil(timeout))
   const signal = request.signal === undefined ? late : AbortSignal.any([late, request.signal])
   // The socket is given by path, so the host is only a header that the proxy ignores.
   const client = new Client('http://localhost', { socketPath: request.socket, pipelining: 0 })
@@ -60,7 +61,7 @@ export async function requestToken(request: TokenRequest): Promise<string> {
     answer = await ask(client, request, signal)
   } catch (caught) {
     if (caught instanceof IdentityError) throw caught
-    throw withoutAnswer(caught, request, late)
+    throw withoutAnswer(caught, { ...request, timeout }, late)
   } finally {
     // Not close(): after a time-out it would wait for the very answer that was given up.
     await client.destroy()
@@ -76,6 +77,12 @@ export async function requestToken(request: TokenRequest): Promise<string> {
     )
   return token
 }
+
+/** What flyd has for minting. */
+const TIMEOUT = 10_000
+
+/** A request with a time-out of its own. */
+export type Timed = TokenRequest & { timeout: number }
 
 interface Answer {
   status: number
@@ -121,7 +128,7 @@ async function ask(client: Dispatcher, request: TokenRequest, signal: AbortSigna
   }
 }
 
-function withoutAnswer(caught: unknown, { socket, timeout, signal }: TokenRequest, late: AbortSignal): IdentityError {
+function withoutAnswer(caught: unknown, { socket, timeout, signal }: Timed, late: AbortSignal): IdentityError {
   const trouble = (code: Trouble, message: string): IdentityError => new IdentityError(code, message, 0, caught)
   if (signal?.aborted === true) return trouble('CANCELLED', 'cancelled')
   if (late.aborted)

@@ -1,12 +1,12 @@
 // One token for somebody who would rather wait than fail: a Machine that has just started, or has just been resumed.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { IdentityError, requestToken, type TokenRequest } from './client.ts'
+import { IdentityError, requestToken, type Timed } from './client.ts'
 import { readClocks } from './clocks.ts'
 import { begin, failed } from './schedule.ts'
 
 /** Asks again with the pauses of the schedule for `limit` ms; then throws what the last answer was. */
-export async function untilToken(request: TokenRequest, limit: number): Promise<string> {
+export async function untilToken(request: Timed, limit: number): Promise<string> {
   const until = performance.now() + limit
   for (let schedule = begin(readClocks()); ;) {
     try {

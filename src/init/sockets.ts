@@ -66,7 +66,8 @@ async function clearStale(path: string, owner: number | undefined): Promise<void
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (found === undefined) return
   if (!found.isSocket()) throw new LaunchError(`${path} exists and is not a socket`)
-  if (await answers(path)) throw new LaunchError(`${path} is in use by a live server`)
+  if (await answers(path))
+    throw new LaunchError(`${path} is in use by a live server: end that, or choose another path with --socket`)
   if (found.uid !== process.geteuid?.() && found.uid !== owner)
     throw new LaunchError(`${path} is a stale socket of another user: remove it`)
   unlinkSync(path)

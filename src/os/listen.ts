@@ -1,7 +1,8 @@
 // A listening Unix socket as a bare descriptor, that nobody accepts on yet: it outlives the process that serves it,
 // so that a restart refuses no connection.
 
-import { chownSync, closeSync } from 'node:fs'
+import { chownSync, closeSync, unlinkSync } from 'node:fs'
+import { errno, errnoOf, failed } from './errno.ts'
 import { bind } from './libc.ts'
 
 const AF_UNIX = 1
@@ -17,7 +18,8 @@ const libc = bind({
 })
 
 /** Binds `path` (absent until now) with exactly `mode`, owned by `uid` and `gid` where given, and listens. Nobody can
- * connect before owner and mode are right: connect(2) is refused until listen(2). Throws, saying which step failed. */
+ * connect before owner and mode are right: connect(2) is refused until listen(2). Throws, saying which step failed and
+ * why, and then leaves no file. */
 export function listenUnix(path: string, mode: number, uid?: number, gid?: number): number {
   const address = Buffer.alloc(2 + PATH_LIMIT + 1)
   address.writeUInt16LE(AF_UNIX)
@@ -25,15 +27,28 @@ export function listenUnix(path: string, mode: number, uid?: number, gid?: numbe
   const fd = libc.socket(AF_UNIX, SOCK_STREAM_CLOEXEC, 0)
   if (fd < 0) throw new Error('no descriptor left for a socket')
   const umask = process.umask(0o777 & ~mode)
-  const bound = libc.bind(fd, address, 2 + Buffer.byteLength(path) + 1) === 0
+  const refused = libc.bind(fd, address, 2 + Buffer.byteLength(path) + 1) === 0 ? 0 : errno()
   process.umask(umask)
+  if (refused !== 0) {
+    closeSync(fd)
+    throw failed(`create the socket ${path}`, refused)
+  }
   try {
-    if (!bound) throw new Error(`cannot create the socket ${path}`)
-    if (uid !== undefined || gid !== undefined) chownSync(path, uid ?? -1, gid ?? -1)
-    if (libc.listen(fd, BACKLOG) !== 0) throw new Error(`cannot listen at ${path}`)
+    if (uid !== undefined || gid !== undefined) give(path, uid, gid)
+    if (libc.listen(fd, BACKLOG) !== 0) throw failed(`listen at ${path}`)
   } catch (error) {
     closeSync(fd)
+    unlinkSync(path)
     throw error
   }
   return fd
+}
+
+function give(path: string, uid?: number, gid?: number): void {
+  try {
+    chownSync(path, uid ?? -1, gid ?? -1)
+  } catch (error) {
+    const owner = [uid === undefined ? [] : `uid ${uid}`, gid === undefined ? [] : `gid ${gid}`].flat().join(', ')
+    throw new Error(`cannot give the socket ${path} to ${owner} (${errnoOf(error)})`, { cause: error })
+  }
 }

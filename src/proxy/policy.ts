@@ -150,7 +150,7 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
       if (policy.preset === 'all')
         return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
     }
-    return whyNot(method, path)
+    return whyNot(method, path, policy.preset !== 'token')
   }
 
   return (request) => {
@@ -201,14 +201,14 @@ function encodedOnce(segment: string): string | undefined {
   return encodeURIComponent(key)
 }
 
-/** The most helpful true reason: a wrong method, somebody else's Machine, a route this socket lacks, or no route. */
-function whyNot(method: string, path: string): Code {
+/** The most helpful true reason: wrong method, somebody else's Machine (our `own` is served), not here, or no route. */
+function whyNot(method: string, path: string, own: boolean): Code {
   let code: Code = 'ROUTE_NOT_SERVED'
   for (const route of ROUTES) {
     const shape = new RegExp(`^${route.pattern.replace(/:[a-z]+/g, '[^/]+')}$`)
     if (!shape.test(path)) continue
     if (route.method !== method) code = code === 'ROUTE_NOT_SERVED' ? 'METHOD_NOT_ALLOWED' : code
-    else return route.preset === 'self' && route.pattern.includes(':') ? 'NOT_THIS_MACHINE' : 'ROUTE_NOT_ALLOWED'
+    else return own && route.preset === 'self' && route.pattern.includes(':') ? 'NOT_THIS_MACHINE' : 'ROUTE_NOT_ALLOWED'
   }
   return code
 }

@@ -168,6 +168,11 @@ const WRONG: Record<string, [words: string[], env: Record<string, string>, says:
     {},
     '--claims and --json exclude each other: --json has the claims in it',
   ],
+  'a time to wait that is none, in its variable': [
+    ['token'],
+    { DOTFLY_WAIT: 'soon' },
+    'waiting time soon is not such as 30s or 500ms',
+  ],
   'a mock without a directory': [['mock'], {}, 'no directory: name one with --dir'],
 }
 

@@ -2,6 +2,7 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -61,8 +62,33 @@ test('A04: a live server keeps its place', async (t) => {
   const server = createServer()
   await new Promise<void>((listening) => server.listen(path, listening))
   t.teardown(() => void server.close())
-  await t.rejects(bindSocket(at(path)), { message: `${path} is in use by a live server` })
+  await t.rejects(bindSocket(at(path)), {
+    message: `${path} is in use by a live server: end that, or choose another path with --socket`,
+  })
   t.ok(statSync(path).isSocket(), 'and it is still there')
+})
+
+test('a socket that cannot be made or given away says why, and leaves nothing', async (t) => {
+  await t.rejects(bindSocket(at('/proc/dotfly')), { message: /^cannot create the socket \/proc\/dotfly \(E[A-Z]+\)$/ })
+  const directory = room(t)
+  const path = join(directory, 'api')
+  // Whoever is not root cannot give files away.
+  const root = process.geteuid?.() === 0
+  if (root) {
+    chownSync(directory, 65_534, 65_534)
+    process.seteuid?.(65_534)
+  }
+  try {
+    await t.rejects(bindSocket({ ...at(path), uid: 4242, gid: 4343 }), {
+      message: `cannot give the socket ${path} to uid 4242, gid 4343 (EPERM)`,
+    })
+    await t.rejects(bindSocket({ ...at(path), gid: 4343 }), {
+      message: `cannot give the socket ${path} to gid 4343 (EPERM)`,
+    })
+  } finally {
+    if (root) process.seteuid?.(0)
+  }
+  t.notOk(existsSync(path))
 })
 
 test('A07: what a sandbox has put in our place is left alone at the end', async (t) => {

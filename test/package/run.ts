@@ -156,7 +156,7 @@ function old(): void {
     'Node 20 is told which Node is needed',
   )
   const words = /or run (npx .*)$/m.exec(stderr)?.[1] ?? ''
-  check(words === 'npx --package=node@26 --package=dotfly dotfly', 'and how to get it')
+  check(words === `npx --package=node@26 -- node ${file}`, 'and how to get it')
   check(manifest.engines.node === '>=26.5.1', 'which is what engines says')
 }
 

@@ -55,7 +55,7 @@ test('whatever is accepted goes on in bytes that this file made', (t) => {
 test('presets', (t) => {
   t.equal(routed({}, 'POST', '/v1/tokens/oidc'), '/v1/tokens/oidc')
   t.equal(routed({ preset: 'token' }, 'POST', '/v1/tokens/oidc'), '/v1/tokens/oidc')
-  t.equal(routed({ preset: 'token' }, 'GET', OWN), 'NOT_THIS_MACHINE')
+  t.equal(routed({ preset: 'token' }, 'GET', OWN), 'ROUTE_NOT_ALLOWED', 'it is this Machine, and the policy says no')
   t.equal(
     routed({ app: undefined, machine: undefined }, 'GET', OWN),
     'NOT_THIS_MACHINE',
