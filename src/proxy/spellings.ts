@@ -240,7 +240,8 @@ export function unitAt(b: Uint8Array, i: number, want: number, stream: Uint8Arra
     const escape = INTRODUCES[c] !== 0 ? escapeAt(b, at) : 0
     if (lengthOf(escape) > 0 && stream[escape & 255] === want) return ((at - i) << 8) | lengthOf(escape)
     if (stream[c] === want) return ((at - i) << 8) | 1
-    gap = gapOf(escape, c)
+    // `\0` is a NUL, whatever `\06` may become.
+    gap = gapOf(escape, c) || (c === 0x5c && b[at + 1] === 0x30 ? 2 : 0)
   }
   return 0
 }

@@ -348,10 +348,10 @@ export class Needles {
   #isShort(b: Buffer, start: number, end: number, first: number, next: number): boolean {
     if (end - start >= WINDOW || gapOf(this.#escapeBefore(b, start), b[start - 1]) > 0) return false
     // Of what is cut before a run there are 9 bytes at most.
-    const isNoneBehind = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[end - 1] ?? 0] === 0
+    const last = this.#unitFrom[next - 1] ?? 0
+    const isNoneBehind = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[last] ?? 0] === 0
     if (isNoneBehind && end - start < WINDOW - 9) return true
     if (gapAt(b, end) > 0) return false
-    const last = this.#unitFrom[next - 1] ?? 0
     const to = Math.max(end + pathAt(b, end), last + pathAt(b, last))
     let from = start - mayBeCut(b, start)
     for (let n = first; n < first + UNITS_OF_ONE && n < next; n++) {

@@ -48,6 +48,8 @@ test('what reads in two ways is judged in each', async (t) => {
     ['tac0BAuAx907b/xx/x397+Au6', ';W%25%34%44\\u005', 'in upper case, though two units say nothing of that'],
     ['tok.qw8zkd7mp2xv5tbn9rjh', '25%36%62d7mp2xv5', 'its beginning is two escapes, with raw bytes behind'],
     ['tok.qw8zkd7mp2xv5tbn9rjh', '6bd7&#10;%25%36%', 'two raw bytes between two that are cut'],
+    ['tokqwz8x61kd7mp2xv5tbn9rj', 'qwz8x\\061kd7mp2x', 'an escape, or a gap with raw digits behind it'],
+    ['tok_qwz%kd7mp2xv5tbn9rjh', 'underbar;qwz%252', 'its end is an escape, or what is left of a longer one'],
   ] as const) {
     const secret = opaque(text)
     const body = Buffer.from(`~${window}~`)
