@@ -4,7 +4,7 @@ import { CREDENTIAL, type Peer } from './peers/peer.ts'
 import { sample } from './requests.ts'
 import type { Arena, Contestant } from './support/arena.ts'
 import { type Figure, figure, interleave } from './support/statistics.ts'
-import { request } from './support/wire.ts'
+import { download, request } from './support/wire.ts'
 
 /** One curve: CPU µs a request, of one peer. */
 export interface Curve {
@@ -50,17 +50,16 @@ export async function growth(
         .map((pair) => ({ x: pair.x, cpu: figure((found.get(pair) ?? []).map(({ cpu }) => cpu)) })),
     }))
   }
-  const asked = (path: string, headers: number) => (contestant: Contestant) =>
-    sample(arena, contestant, 8, { seconds }, request(path, headers))
+  const asked = (words: string) => (contestant: Contestant) => sample(arena, contestant, 8, { seconds }, words)
   const { contestants: large } = origin
-  const warm = async (entered: readonly Contestant[], path: string): Promise<void> => {
-    for (const one of entered) await sample(arena, one, 8, { requests: 20_000, seconds: 2 }, request(path))
+  const warm = async (entered: readonly Contestant[], words: string): Promise<void> => {
+    for (const one of entered) await sample(arena, one, 8, { requests: 20_000, seconds: 2 }, words)
   }
-  await warm(contestants, '/v1/tokens/oidc')
-  await warm(large, '/v1/length/700/8')
+  await warm(contestants, request('/v1/tokens/oidc'))
+  await warm(large, request('/v1/length/700/8'))
   const small = await curves(contestants, CONCURRENCY, (contestant, x) => sample(arena, contestant, x, { seconds }))
-  const headers = await curves(large, HEADERS, (contestant, x) => asked(`/v1/length/700/${x}`, x)(contestant))
-  const body = await curves(large, BODY, (contestant, x) => asked(`/v1/length/${x}/0`, 0)(contestant))
+  const headers = await curves(large, HEADERS, (contestant, x) => asked(request(`/v1/length/700/${x}`, x))(contestant))
+  const body = await curves(large, BODY, (contestant, x) => asked(download(`/v1/length/${x}/0`))(contestant))
   const tokens = new Map<number, Contestant[]>()
   for (const n of TOKENS)
     tokens.set(
@@ -72,11 +71,11 @@ export async function growth(
         n,
       ),
     )
-  for (const entered of tokens.values()) await warm(entered, `/v1/length/${TOKENS_BODY}/0`)
+  for (const entered of tokens.values()) await warm(entered, download(`/v1/length/${TOKENS_BODY}/0`))
   const looked = await curves(contestants, TOKENS, (contestant, x) => {
     const one = tokens.get(x)?.find(({ peer }) => peer === contestant.peer)
     if (one === undefined) throw new Error(`${contestant.peer.title} does not run with ${x} tokens`)
-    return asked(`/v1/length/${TOKENS_BODY}/0`, 0)(one)
+    return asked(download(`/v1/length/${TOKENS_BODY}/0`))(one)
   })
   for (const one of [...tokens.values()].flat()) await one.stop()
   return { concurrency: small, headers, body, tokens: looked }
