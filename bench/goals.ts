@@ -17,11 +17,17 @@ export function verdicts(results: Results): Verdict[] {
     results.stream?.find((row) => row.peer === peer && row.kind === kind)?.speed.median ?? Number.NaN
 
   /** ours / theirs of one figure, at each concurrency. */
-  const ratios = (peer: string, figure: 'cpu' | 'rps' | 'p99', at = CONCURRENCIES, ours = 'dotfly'): number[] =>
+  const ratios = (
+    peer: string,
+    figure: 'cpu' | 'rps' | 'p99',
+    at = CONCURRENCIES,
+    ours = 'dotfly',
+    rows = results.requests,
+  ): number[] =>
     at.map(
       (concurrency) =>
-        (request(ours, concurrency)?.[figure].median ?? Number.NaN) /
-        (request(peer, concurrency)?.[figure].median ?? Number.NaN),
+        (request(ours, concurrency, rows)?.[figure].median ?? Number.NaN) /
+        (request(peer, concurrency, rows)?.[figure].median ?? Number.NaN),
     )
   const inverse = (numbers: readonly number[]): number[] => numbers.map((n) => 1 / n)
 
@@ -59,11 +65,7 @@ export function verdicts(results: Results): Verdict[] {
     ),
     verdict(
       'the same where each has a connection of its own (1, 8 at once)',
-      CALLERS.map(
-        (callers) =>
-          (request('dotfly', callers, results.calls)?.cpu.median ?? Number.NaN) /
-          (request('nginx', callers, results.calls)?.cpu.median ?? Number.NaN),
-      ),
+      ratios('nginx', 'cpu', CALLERS, 'dotfly', results.calls),
       (x) => x <= 1.1,
     ),
     verdict('requests/s at least 1.0× nginx with sub_filter', ratios('nginx', 'rps'), (x) => x >= 1),

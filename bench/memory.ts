@@ -1,4 +1,5 @@
-// Memory at the start, a minute after work, and with many idle connections; and, in the long mode, whether it stays what it was.
+// Memory at the start, a minute after work, and with many idle connections; and, in the long mode, whether it stays what
+// it was.
 
 import { memoryOf, pause } from './support/process.ts'
 import type { Arena, Contestant } from './support/arena.ts'

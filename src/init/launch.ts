@@ -232,8 +232,8 @@ async function tidyUp(): Promise<void> {
   tidy(collector())
 }
 
-/** What has V8 collect. With --expose-gc on its command line Node would start 5 ms later, for it has no code compiled for these flags; set
- * now, a new context has it. */
+/** What has V8 collect. With --expose-gc on its command line Node would start 5 ms later, for it has no code compiled for
+ * these flags; set now, a new context has it. */
 function collector(): typeof globalThis.gc {
   process.getBuiltinModule('node:v8').setFlagsFromString('--expose-gc')
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as Node's types have it

@@ -105,18 +105,17 @@ async function serve(launch: Launch): Promise<void> {
   let asked = 0 // a second ago
   let rest = 0 // s, with at most one request in each
   let dirty = 0 // V8 is tidied up when as many have asked
-  let trimmed = -1 // as many had asked when malloc was
   const clock = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)
     rest = flyd.asked - asked > 1 ? 0 : rest + 1
     asked = flyd.asked
-    // What the start, and then the work, have left behind is a fifth of all memory. Malloc's part is cheap to give back. V8's
-    // takes 15 ms, and a fifth of a second when work goes on, for it has to compile all again: never between two bursts.
+    // What the start, and then the work, have left behind is a fifth of all memory. Malloc's part is cheap to give back, in
+    // the first second of rest. V8's takes 15 ms, and a fifth of a second when work goes on, for it has to compile all
+    // again: never between two bursts.
     const much = asked >= dirty && rest >= (dirty === 0 ? 1 : REST)
-    if (much || (rest > 0 && asked !== trimmed)) tidy(much ? globalThis.gc : undefined)
+    if (much || rest === 1) tidy(much ? globalThis.gc : undefined)
     if (much) dirty = asked + REQUESTS_TO_TIDY
-    if (rest > 0) trimmed = asked
   }, 1000)
 
   function drain(): void {

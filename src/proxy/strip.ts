@@ -20,8 +20,8 @@ import {
   isGap,
   lengthOf,
   mayBeCut,
-  pathAt,
   needles,
+  pathAt,
   unitAt,
   unitBefore,
 } from './spellings.ts'
@@ -347,8 +347,8 @@ export class Needles {
   /** Whether a run is too short for a window, whatever may be cut beside it: most are found by chance and soon over. */
   #isShort(b: Buffer, start: number, end: number, first: number, next: number): boolean {
     if (end - start >= WINDOW || gapOf(this.#escapeBefore(b, start), b[start - 1]) > 0) return false
-    // Of what is cut before a run there are 9 bytes at most.
     const last = this.#unitFrom[next - 1] ?? 0
+    // Of what is cut before a run there are 9 bytes at most.
     const isNoneBehind = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[last] ?? 0] === 0
     if (isNoneBehind && end - start < WINDOW - 9) return true
     if (gapAt(b, end) > 0) return false
