@@ -79,8 +79,13 @@ export async function doctor(words: readonly string[], env: Environment): Promis
   }
   if (token !== undefined) say(`token   iss ${token.iss}\n        sub ${token.sub}\n        aud ${token.aud}`)
   for (const state of ['on', 'off', 'unknown'] as const) {
-    const steps = defences.filter((defence) => defence.state === state).map(({ step }) => step)
-    if (steps.length > 0) say(`${state.padEnd(7)} ${folded(steps.join(', '), 8, 8)}`)
+    const those = defences.filter((defence) => defence.state === state)
+    // Why one is off is the finding's to say.
+    const lines =
+      state === 'unknown'
+        ? those.map(({ step, because }) => folded(`${step}: ${because}`, 8, 8)).join('\n        ')
+        : folded(those.map(({ step }) => step).join(', '), 8, 8)
+    if (those.length > 0) say(`${state.padEnd(7)} ${lines}`)
   }
   for (const { level, code, what, fix } of explained) {
     process.stdout.write(coloured(level === 'wrong' ? 'red' : 'yellow', level.padEnd(7)))

@@ -33,7 +33,7 @@ export interface Examination {
 interface Defence {
   readonly step: string
   readonly state: 'on' | 'off' | 'unknown'
-  /** What was seen. */
+  /** What was seen, or why it cannot be. */
   readonly because: string
 }
 

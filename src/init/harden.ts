@@ -70,16 +70,16 @@ function maskHelpers(path: string): void {
 export interface Finding {
   step: Step
   state: 'on' | 'off' | 'unknown'
-  /** What was seen. */
+  /** What was seen, or why it cannot be. */
   because: string
 }
 
 /** The hardening of a running Machine, read from /proc by whoever asks. `init` and `proxy` are pids. */
 export function hardeningOf(init: number, proxy: number): Finding[] {
-  const found = (step: Step, state: boolean | undefined, because: string): Finding => ({
+  const found = (step: Step, state: boolean | undefined, seen: string, unseen = `${seen} cannot be read`): Finding => ({
     step,
     state: state === undefined ? 'unknown' : state ? 'on' : 'off',
-    because,
+    because: state === undefined ? unseen : seen,
   })
   const proxyStatus = statusOf(proxy)
   const ours = statusOf(process.pid)
@@ -96,12 +96,14 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
   const groups = new Set(proxyStatus.Gid?.split('\t'))
   const lockdown = readIf(LOCKDOWN)
   const limits = readIf(`/proc/${init}/limits`)
+  const unread = 'status of the proxy cannot be read'
   return [
     // The kernel gives the files of an undumpable process in /proc to root, whoever it runs as.
     found(
       'dumpable',
       users.size === 0 || users.has('0') ? undefined : ownerOf(proxy) === 0,
       'owner of the proxy in /proc',
+      users.size === 0 ? unread : 'the proxy runs as root, who owns its files in /proc in any case',
     ),
     found(
       'core',
@@ -127,12 +129,14 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
     found(
       'lockdown',
       lockdown === undefined ? undefined : lockdown.includes('[confidentiality]'),
-      lockdown?.trim() ?? 'this kernel has none, or securityfs is not mounted',
+      lockdown?.trim() ?? '',
+      'this kernel has none, or securityfs is not mounted',
     ),
     found(
       'proxy-user',
       users.size === 0 ? undefined : !users.has('0') && groups.size > 1,
       `uid ${[...users].join(' ')}, gid ${[...groups].join(' ')}`,
+      unread,
     ),
     found(
       'new-privileges',

@@ -7,7 +7,8 @@ import { type Diagnosis, type Examination, examine } from '../../src/doctor/exam
 import { type Code, explain, FINDINGS } from '../../src/doctor/finding.ts'
 import { IdentityError, type Trouble } from '../../src/identity/client.ts'
 import { identityOptions } from '../../src/identity/options.ts'
-import { dotfly } from '../cli/dotfly.ts'
+import { hardeningOf } from '../../src/init/harden.ts'
+import { dotfly, start, until } from '../cli/dotfly.ts'
 import { directory, issuer, mint } from '../identity/support.ts'
 
 const ISS = 'https://oidc.example/example'
@@ -264,6 +265,37 @@ test('what is on of the defences is said, and not only what is off', async (t) =
     { step: 'lockdown', state: 'unknown', because: 'this kernel has none' },
   ] as const
   t.strictSame((await diagnose(t, () => ({ hardening: () => hardening }))).hardening, hardening)
+})
+
+test('dotfly doctor: why a defence is unknown is said in the text as in the JSON', async (t) => {
+  const dir = directory(t)
+  writeFileSync(join(dir, 'macaroon'), `FlyV1 fm2_${'A1b2'.repeat(40)}\n`)
+  const socket = join(dir, 'api')
+  const source = ['--macaroon-file', join(dir, 'macaroon'), '--flyd', `unix:${join(dir, 'flyd')}`]
+  const proxy = start(['proxy', ...source, '--socket', socket])
+  t.teardown(() => proxy.kill('SIGKILL'))
+  await until(proxy, /listening at/)
+  const [{ stdout: text }, { stdout: json }] = await Promise.all([
+    dotfly(['doctor', '--socket', socket]),
+    dotfly(['doctor', '--socket', socket, '--json']),
+  ])
+  const { hardening }: Diagnosis = JSON.parse(json)
+  const unknown = hardening.filter(({ state }) => state === 'unknown')
+  // Whoever runs this: root's proxy has an owner that says nothing, and another user may not look at its mappings.
+  t.ok(unknown.length > 0)
+  t.equal(
+    /^unknown ([^]*?)\n(?! {8})/m.exec(text)?.[1],
+    unknown.map(({ step, because }) => `${step}: ${because}`).join('\n        '),
+  )
+})
+
+test('a defence that nobody can see is unknown for a reason', async (t) => {
+  const nobody = 2 ** 22 + 1 // more than a pid can be
+  const found = new Map(hardeningOf(nobody, nobody).map(({ step, state, because }) => [step, `${state}: ${because}`]))
+  t.equal(found.get('dumpable'), 'unknown: status of the proxy cannot be read')
+  t.equal(found.get('proxy-user'), 'unknown: status of the proxy cannot be read')
+  t.equal(found.get('core'), `unknown: limits of process ${nobody} cannot be read`)
+  t.equal(found.get('secret-page'), 'unknown: mappings of the proxy cannot be read')
 })
 
 test('a directory behind a link is not safe', async (t) => {
