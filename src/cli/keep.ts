@@ -241,6 +241,7 @@ export const NO_TOKEN: Record<NoToken, string> = {
   NO_SOCKET: 'there is no socket',
   SOCKET_FORBIDDEN: 'this user may not use the socket',
   SOCKET_PATH_INVALID: "the socket's path is too long",
+  NOT_A_SOCKET: 'what is there is not a socket',
   NOBODY_LISTENS: 'nobody listens at the socket',
   CONNECTION_LOST: 'the connection was lost',
   TIMEOUT: 'there was no answer in time',

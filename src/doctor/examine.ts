@@ -1,7 +1,7 @@
 // Looks at a Machine from where a program in it stands: socket, flyd, token, clock, names, files, variables, defences.
 // It changes nothing, and asks for one token for each audience.
 
-import { accessSync, constants, lstatSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { decodeJwt } from 'jose/jwt/decode'
 import { IdentityError, requestToken, type Trouble } from '../identity/client.ts'
 import { valueOf, type Variables } from '../identity/cloud.ts'
@@ -91,14 +91,14 @@ const isText = (value: string | undefined): value is string => value !== undefin
 const TOKEN_VARIABLES = ['AWS_WEB_IDENTITY_TOKEN_FILE', 'AZURE_FEDERATED_TOKEN_FILE', 'ANTHROPIC_IDENTITY_TOKEN_FILE']
 
 function reviewSocket(path: string): Finding[] {
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined) return [finding('SOCKET_MISSING', path)]
-  if (!found.isSocket()) return [finding('SOCKET_NOT_A_SOCKET', path)]
   try {
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (found === undefined) return [finding('SOCKET_MISSING', path)]
+    if (!found.isSocket()) return [finding('SOCKET_NOT_A_SOCKET', path)]
     accessSync(path, constants.W_OK)
     return []
   } catch {
-    return [forbidden(path)] // it is there, so this is about rights
+    return [forbidden(path)] // it is there, or behind a directory that may not be entered
   }
 }
 
@@ -110,6 +110,7 @@ const MEANS: Record<Trouble, Code> = {
   NO_SOCKET: 'SOCKET_MISSING',
   SOCKET_FORBIDDEN: 'SOCKET_FORBIDDEN',
   SOCKET_PATH_INVALID: 'SOCKET_NOT_A_SOCKET',
+  NOT_A_SOCKET: 'SOCKET_NOT_A_SOCKET',
   NOBODY_LISTENS: 'SOCKET_DEAD',
   CONNECTION_LOST: 'SOCKET_DEAD',
   TIMEOUT: 'FLYD_SLOW',

@@ -26,11 +26,12 @@ export const FINDINGS = {
   SOCKET_NOT_A_SOCKET: {
     level: 'wrong',
     what: ({ about }) => `${about} is not a socket`,
-    fix: ({ about }) => `remove it and start dotfly proxy --socket ${about}`,
+    fix: ({ about }) => `name the socket with --socket, or move that away and start dotfly proxy --socket ${about}`,
   },
   SOCKET_FORBIDDEN: {
     level: 'wrong',
-    what: ({ about, seen }) => `${about} may not be used by ${seen}: connecting needs its write bit`,
+    what: ({ about, seen }) =>
+      `${about} may not be used by ${seen}: connecting needs its write bit, and x on its directories`,
     fix: ({ about, wanted }) => `serve it with --socket ${about},${wanted}`,
   },
   SOCKET_DEAD: {

@@ -1,5 +1,6 @@
 // A client of the socket like any other: asks for an ID token over it, and knows no credential.
 
+import { stat } from 'node:fs/promises'
 import { Client, type Dispatcher } from 'undici'
 
 export interface TokenRequest {
@@ -20,6 +21,7 @@ export type Trouble =
   | 'NO_SOCKET'
   | 'SOCKET_FORBIDDEN'
   | 'SOCKET_PATH_INVALID'
+  | 'NOT_A_SOCKET'
   | 'NOBODY_LISTENS'
   | 'CONNECTION_LOST'
   | 'TIMEOUT'
@@ -61,7 +63,7 @@ export async function requestToken(request: TokenRequest): Promise<string> {
     answer = await ask(client, request, signal)
   } catch (caught) {
     if (caught instanceof IdentityError) throw caught
-    throw withoutAnswer(caught, { ...request, timeout }, late)
+    throw await withoutAnswer(caught, { ...request, timeout }, late)
   } finally {
     // Not close(): after a time-out it would wait for the very answer that was given up.
     await client.destroy()
@@ -128,7 +130,11 @@ async function ask(client: Dispatcher, request: TokenRequest, signal: AbortSigna
   }
 }
 
-function withoutAnswer(caught: unknown, { socket, timeout, signal }: Timed, late: AbortSignal): IdentityError {
+async function withoutAnswer(
+  caught: unknown,
+  { socket, timeout, signal }: Timed,
+  late: AbortSignal,
+): Promise<IdentityError> {
   const trouble = (code: Trouble, message: string): IdentityError => new IdentityError(code, message, 0, caught)
   if (signal?.aborted === true) return trouble('CANCELLED', 'cancelled')
   if (late.aborted)
@@ -141,9 +147,11 @@ function withoutAnswer(caught: unknown, { socket, timeout, signal }: Timed, late
     case 'EPERM':
       return trouble(
         'SOCKET_FORBIDDEN',
-        `${socket} may not be used by uid ${process.getuid?.() ?? 'unknown'}: connecting needs its write bit, so serve it with --socket ${socket},mode=0660,gid=${process.getgid?.() ?? 'N'}`,
+        `${socket} may not be used by uid ${process.getuid?.() ?? 'unknown'}: connecting needs its write bit, and x on its directories: serve it with --socket ${socket},mode=0660,gid=${process.getgid?.() ?? 'N'}`,
       )
     case 'ECONNREFUSED':
+      if (await isSomethingElse(socket))
+        return trouble('NOT_A_SOCKET', `${socket} is not a socket: name that of dotfly proxy with --socket`)
       return trouble('NOBODY_LISTENS', `nobody listens at ${socket}: start it with dotfly proxy`)
     case 'EINVAL':
     case 'ENAMETOOLONG':
@@ -152,6 +160,13 @@ function withoutAnswer(caught: unknown, { socket, timeout, signal }: Timed, late
       return trouble('CONNECTION_LOST', `${socket} closed the connection without a whole answer: try again`)
   }
 }
+
+/** The kernel refuses a file or a directory as it does a socket that nobody listens at. */
+const isSomethingElse = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => !found.isSocket(),
+    () => false, // gone since
+  )
 
 function refused({ status, body, retryAfter }: Answer, { socket, audience }: TokenRequest): IdentityError {
   const trouble = (code: Trouble, message: string): IdentityError =>

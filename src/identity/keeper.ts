@@ -355,7 +355,12 @@ class Kept {
 }
 
 /** Answers that stay the same however often one asks. */
-const HOPELESS: ReadonlySet<Trouble> = new Set<Trouble>(['AUDIENCE_REFUSED', 'REQUEST_REFUSED', 'SOCKET_PATH_INVALID'])
+const HOPELESS: ReadonlySet<Trouble> = new Set<Trouble>([
+  'AUDIENCE_REFUSED',
+  'REQUEST_REFUSED',
+  'SOCKET_PATH_INVALID',
+  'NOT_A_SOCKET',
+])
 
 /** The token as it was signed, without a newline: many programs take the file's bytes as they are. */
 const content = ({ format, audience }: TokenFile, token: string, exp: number): string =>

@@ -33,5 +33,6 @@ const LASTING: ReadonlySet<IdentityError['code']> = new Set<IdentityError['code'
   'AUDIENCE_REFUSED',
   'REQUEST_REFUSED',
   'SOCKET_PATH_INVALID',
+  'NOT_A_SOCKET', // nor would dotfly proxy replace it
   'CANCELLED',
 ])

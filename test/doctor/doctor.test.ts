@@ -1,6 +1,6 @@
 // One fixture for each finding: a Machine with exactly that fault, and the finding that names it.
 
-import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { type Diagnosis, type Examination, examine } from '../../src/doctor/examine.ts'
@@ -8,6 +8,7 @@ import { type Code, explain, FINDINGS } from '../../src/doctor/finding.ts'
 import { IdentityError, type Trouble } from '../../src/identity/client.ts'
 import { identityOptions } from '../../src/identity/options.ts'
 import { hardeningOf } from '../../src/init/harden.ts'
+import { listenUnix } from '../../src/os/listen.ts'
 import { dotfly, start, until } from '../cli/dotfly.ts'
 import { directory, issuer, mint } from '../identity/support.ts'
 
@@ -82,7 +83,13 @@ const FIXTURES: Record<Code, [Fixture, ...Code[]]> = {
     },
   ],
   SOCKET_FORBIDDEN: [() => answers('SOCKET_FORBIDDEN')],
-  SOCKET_DEAD: [() => answers('NOBODY_LISTENS')],
+  SOCKET_DEAD: [
+    ({ dir }) => {
+      closeSync(listenUnix(join(dir, 'dead'), 0o600))
+      symlinkSync(join(dir, 'dead'), join(dir, 'link'))
+      return { socket: join(dir, 'link') } // which connect follows
+    },
+  ],
   FLYD_UNREACHABLE: [() => answers('FLYD_DOWN', 502)],
   FLYD_SLOW: [() => answers('FLYD_SLOW', 504)],
   RATE_LIMITED: [() => answers('RATE_LIMITED', 429)],
@@ -296,6 +303,30 @@ test('a defence that nobody can see is unknown for a reason', async (t) => {
   t.equal(found.get('proxy-user'), 'unknown: status of the proxy cannot be read')
   t.equal(found.get('core'), `unknown: limits of process ${nobody} cannot be read`)
   t.equal(found.get('secret-page'), 'unknown: mappings of the proxy cannot be read')
+})
+
+test('a socket in a directory that this user may not enter is forbidden, and no crash', async (t) => {
+  const dir = directory(t)
+  chmodSync(dir, 0o600)
+  const identity = identityOptions({}, {}, join(dir, 'api'))
+  // Root enters every directory.
+  if (process.getuid?.() === 0) process.seteuid?.(65534)
+  try {
+    const { findings } = await examine({ env: {}, identity, problems: {} })
+    t.match(findings, [{ code: 'SOCKET_FORBIDDEN', about: join(dir, 'api') }])
+  } finally {
+    if (process.getuid?.() === 0) process.seteuid?.(0)
+    chmodSync(dir, 0o700)
+  }
+})
+
+test('whatever client says of a socket, doctor knows it too', async (t) => {
+  for (const [trouble, code] of [
+    ['NOT_A_SOCKET', 'SOCKET_NOT_A_SOCKET'],
+    ['SOCKET_PATH_INVALID', 'SOCKET_NOT_A_SOCKET'],
+    ['NOBODY_LISTENS', 'SOCKET_DEAD'],
+  ] as const)
+    t.match((await diagnose(t, () => answers(trouble))).findings, [{ code }])
 })
 
 test('a directory behind a link is not safe', async (t) => {

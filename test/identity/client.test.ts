@@ -1,10 +1,11 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { test, type Test } from 'tap'
 import { IdentityError, requestToken, type TokenRequest } from '../../src/identity/client.ts'
+import { listenUnix } from '../../src/os/listen.ts'
 import { dotfly } from '../cli/dotfly.ts'
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -122,8 +123,17 @@ test('no socket, nobody behind it, not a socket, a path too long', async (t) => 
   })
   t.match(await trouble({ socket: join(dir, 'a'.repeat(120)) }), { code: 'SOCKET_PATH_INVALID' })
   writeFileSync(socket, '')
-  t.match(await trouble({ socket }), { code: 'NOBODY_LISTENS' })
+  for (const other of [socket, dir])
+    t.match(await trouble({ socket: other }), {
+      code: 'NOT_A_SOCKET',
+      message: `${other} is not a socket: name that of dotfly proxy with --socket`,
+    })
   t.match(await trouble({ socket: join(socket, 'x') }), { code: 'NO_SOCKET' })
+  const dead = join(dir, 'dead')
+  closeSync(listenUnix(dead, 0o600))
+  t.match(await trouble({ socket: dead }), { code: 'NOBODY_LISTENS' })
+  symlinkSync(dead, join(dir, 'link'))
+  t.match(await trouble({ socket: join(dir, 'link') }), { code: 'NOBODY_LISTENS' }, 'a link is followed, as by connect')
 })
 
 test('a connection that ends in the middle is not a token', async (t) => {
@@ -175,6 +185,9 @@ test('dotfly token says what is wrong in one line, and exits 1', async (t) => {
   })
 })
 
+const FORBIDDEN =
+  /connecting needs its write bit, and x on its directories: serve it with --socket .*,mode=0660,gid=\d+$/
+
 test('a socket without the write bit: the message names the fix', async (t) => {
   const socket = await serve(t, always(200, TOKEN))
   chmodSync(join(socket, '..'), 0o755)
@@ -186,13 +199,13 @@ test('a socket without the write bit: the message names the fix', async (t) => {
   if (!asNobody) {
     t.match(error, {
       code: 'SOCKET_FORBIDDEN',
-      message: /connecting needs its write bit, so serve it with --socket .*,mode=0660,gid=\d+$/,
+      message: FORBIDDEN,
     })
     return
   }
   process.seteuid?.(65534)
   try {
-    t.match(await trouble({ socket }), { code: 'SOCKET_FORBIDDEN', message: /connecting needs its write bit/ })
+    t.match(await trouble({ socket }), { code: 'SOCKET_FORBIDDEN', message: FORBIDDEN })
   } finally {
     process.seteuid?.(0)
   }
