@@ -85,13 +85,11 @@ export async function readArguments<T>(
 }
 
 /** Undefined for what has to be explained. */
-function parse({ options, argument }: Declarations, words: readonly string[]): Typed | undefined {
-  const config: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } }
-  for (const { flags, repeatable } of options)
-    config[nameOf(flags)] = { type: flags.includes('<') ? 'string' : 'boolean', multiple: repeatable === true }
+function parse(declared: Declarations, words: readonly string[]): Typed | undefined {
+  const options = asNodeHasIt(declared)
   let found
   try {
-    found = parseArgs({ args: [...words], options: config, allowPositionals: argument !== undefined })
+    found = parseArgs({ args: [...words], options, allowPositionals: declared.argument !== undefined })
   } catch {
     return undefined // explained in our own words
   }
@@ -103,10 +101,32 @@ function parse({ options, argument }: Declarations, words: readonly string[]): T
   return new Typed(camel, positionals)
 }
 
+function asNodeHasIt({ options }: Declarations): NonNullable<ParseArgsConfig['options']> {
+  const config: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } }
+  for (const { flags, repeatable } of options)
+    config[nameOf(flags)] = { type: flags.includes('<') ? 'string' : 'boolean', multiple: repeatable === true }
+  return config
+}
+
+/** `--macaroon-file --flyd X`: what is wrong where an option's value was forgotten, and the option behind it would be taken
+ * for one. A value that does begin so is written behind a `=`. */
+function forgotten(declared: Declarations, words: readonly string[]): string | undefined {
+  const { tokens } = parseArgs({ args: [...words], options: asNodeHasIt(declared), strict: false, tokens: true })
+  for (const token of tokens) {
+    if (token.kind !== 'option' || token.inlineValue !== false) continue
+    // By its shape: what is pasted in the wrong place, such as a key in PEM, begins with dashes too, and is never shown.
+    const [flag] = /^--[a-z][a-z-]*(?==|$)/.exec(token.value) ?? []
+    if (flag !== undefined) return `${token.rawName} has no value, the option ${flag} follows it`
+    if (token.value === '--') return `${token.rawName} has no value, only -- follows it`
+  }
+  return undefined
+}
+
 /** `seed` of `--seed <text>`. */
 export const nameOf = (flags: string): string => /^--([a-z-]+)/.exec(flags)?.[1] ?? ''
 
-/** Help, or a UsageError; undefined once help has been printed. What commander takes all the same, it reads. */
+/** Help, or a UsageError; undefined once help has been printed. What commander takes all the same, it reads, but no option
+ * for the value of another. */
 async function explain(
   { name, help, excess }: Grammar,
   declared: Declarations,
@@ -129,18 +149,21 @@ async function explain(
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })
     .allowExcessArguments(false)
+  let what = forgotten(declared, words)
+  let cause: unknown
   try {
     const { args } = command.parse(words, { from: 'user' })
-    return new Typed(command.opts(), args)
+    if (what === undefined) return new Typed(command.opts(), args)
   } catch (caught) {
     if (!(caught instanceof CommanderError)) throw caught
     if (caught.code === 'commander.helpDisplayed') return undefined
-    const what =
+    cause = caught
+    what ??=
       caught.code === 'commander.excessArguments'
         ? (excess ?? 'too many words on the command line')
         : problem(caught, words, command)
-    throw new UsageError(`${what}: see dotfly ${name} --help`, { cause: caught })
   }
+  throw new UsageError(`${what}: see dotfly ${name} --help`, { cause })
 }
 
 function problem({ code, message }: CommanderError, words: readonly string[], command: Command): string {

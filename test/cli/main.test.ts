@@ -132,6 +132,31 @@ const WRONG: Record<string, [words: string[], env: Record<string, string>, says:
   ],
   'a value for a flag': [['token', '--claims=yes'], {}, '--claims takes no value: see dotfly token --help'],
   'a value for --help': [['token', '--help=all'], {}, '--help takes no value: see dotfly token --help'],
+  'an option for a value': [
+    ['proxy', '--macaroon-file', '--flyd', 'unix:/flyd'],
+    {},
+    '--macaroon-file has no value, the option --flyd follows it: see dotfly proxy --help',
+  ],
+  'an option and its value for a value': [
+    ['init', '--macaroon-file', '--flyd=http://me:hunter2@flyd', '--', 'true'],
+    {},
+    '--macaroon-file has no value, the option --flyd follows it: see dotfly init --help',
+  ],
+  'a mistyped option for a value': [
+    ['token', '--aud', '--claim'],
+    {},
+    '--aud has no value, the option --claim follows it: see dotfly token --help',
+  ],
+  'a key for a value, which is not shown': [
+    ['proxy', '--macaroon-file', '/m', '--flyd-ca', '-----BEGIN PRIVATE KEY-----\nMIIB'],
+    {},
+    'the CA of flyd is not a path: name the PEM file that holds it',
+  ],
+  'the end of options for a value': [
+    ['token', '--aud', '--'],
+    {},
+    '--aud has no value, only -- follows it: see dotfly token --help',
+  ],
   'a word too many': [['token', 'x'], {}, 'too many words on the command line: see dotfly token --help'],
   'the macaroon as an option': [
     ['proxy', '--macaroon=FlyV1 fm2_c2VjcmV0'],
