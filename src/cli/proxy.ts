@@ -42,7 +42,8 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
 
 SETTING is one of
 
-    mode=0755       file mode; connecting needs the write bit
+    mode=0755       file mode (default); connecting needs the write bit, which in
+                    0755 the owner alone has: 0660 is for a group, 0666 for all
     uid=N, gid=N    owner and group; with uid, only that user and root are served
     policy=self     what may be asked: token (ID tokens only), self (also this
                     app's and this Machine's own routes; default), all (flyd

@@ -26,7 +26,23 @@ export function parseSocket(word: string): SocketOptions {
     const problem = SET[key](socket, value)
     if (problem !== undefined) throw wrong(problem)
   }
+  const closed = closedBy(socket)
+  if (closed !== undefined) throw new UsageError(`socket ${shown(path)}: ${closed}`)
   return socket
+}
+
+/** What is wrong with a mode by which those who are meant cannot connect. Only the write bit lets anybody: that group and
+ * others have the read bit, as in 0755, says nothing. Without a mode it may be the service manager's. */
+function closedBy({ mode, uid, gid }: SocketOptions): string | undefined {
+  const [who, bits, better] =
+    uid !== undefined
+      ? [`uid ${uid} cannot`, 0o200, '0600'] // with a uid nobody else is served
+      : gid !== undefined
+        ? [`gid ${gid} cannot`, 0o020, '0660']
+        : ['nobody can', 0o222, '0600']
+  if (mode === undefined || (mode & bits) !== 0) return undefined
+  const octal = `0${mode.toString(8).padStart(3, '0')}`
+  return `with mode ${octal} ${who} connect, which needs the write bit: write such as mode=${better}`
 }
 
 /** All sockets of one launch: no path twice, for the second would take over the first. */
@@ -63,7 +79,7 @@ type Key = (typeof KEYS)[number]
 const isKey = (word: string): word is Key => KEYS.some((key) => key === word)
 
 const EXAMPLE: Record<Key, string> = {
-  mode: 'mode=0755',
+  mode: 'mode=0660',
   uid: 'uid=1000',
   gid: 'gid=1000',
   policy: 'policy=token',
@@ -74,7 +90,7 @@ const EXAMPLE: Record<Key, string> = {
 /** Each takes its value, or says what is wrong with it. */
 const SET: Record<Key, (socket: SocketOptions, value: string) => string | undefined> = {
   mode(socket, value) {
-    if (!/^0?[0-7]{3}$/.test(value)) return `mode ${shown(value)} is not three octal digits, such as 0755`
+    if (!/^0?[0-7]{3}$/.test(value)) return `mode ${shown(value)} is not three octal digits, each 0 to 7, such as 0660`
     socket.mode = Number.parseInt(value, 8)
     return undefined
   },

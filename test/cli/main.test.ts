@@ -186,7 +186,7 @@ const WRONG: Record<string, [words: string[], env: Record<string, string>, says:
   'a socket that is wrong': [
     ['proxy', '--macaroon-file', '/m', '--socket', '/a,mode=9'],
     {},
-    'socket /a: mode 9 is not three octal digits, such as 0755',
+    'socket /a: mode 9 is not three octal digits, each 0 to 7, such as 0660',
   ],
   'two forms at once': [
     ['token', '--claims', '--json'],

@@ -25,6 +25,14 @@ test('mode is taken with or without its leading zero', async (t) => {
   t.equal(parseSocket('/a,mode=0660').mode, 0o660)
 })
 
+test('a mode is taken where somebody that is meant can connect, and be it everybody', async (t) => {
+  for (const word of ['mode=0755', 'mode=0644', 'mode=0200', 'mode=0666', 'mode=0777', 'mode=0060', 'mode=0066'])
+    t.equal(parseSocket(`/a,${word}`).mode, Number.parseInt(word.slice(5), 8))
+  t.match(parseSocket('/a,mode=0660,gid=7'), { mode: 0o660, gid: 7 })
+  t.match(parseSocket('/a,mode=0755,uid=7,gid=7'), { mode: 0o755, uid: 7 }, 'a uid alone is served anyway')
+  t.match(parseSocket('/a,gid=7'), { gid: 7 }, "a socket unit's own mode is not known here")
+})
+
 test('a relative path is made absolute, for the process may change directory', async (t) => {
   t.equal(parseSocket('api').path, `${process.cwd()}/api`)
 })
@@ -42,10 +50,22 @@ const REFUSED: Record<string, [word: string, says: RegExp]> = {
   'an unknown setting': ['/a,group=1', /socket \/a: unknown setting group: use one of mode, uid/],
   'a setting named like a property of every object': ['/a,constructor=1', /unknown setting constructor/],
   'an empty setting': ['/a,', /unknown setting \(empty\)/],
-  'a setting without a value': ['/a,mode', /mode has no value: write mode=0755/],
+  'a setting without a value': ['/a,mode', /mode has no value: write mode=0660/],
   'an empty value': ['/a,uid=', /uid has no value/],
   'a mode twice': ['/a,mode=0600,mode=0666', /mode is given twice/],
-  'a mode that is not octal': ['/a,mode=0680', /mode 0680 is not three octal digits/],
+  'a mode that is not octal': ['/a,mode=0680', /mode 0680 is not three octal digits, each 0 to 7, such as 0660$/],
+  'a mode that lets nobody connect': [
+    '/a,mode=0444',
+    /socket \/a: with mode 0444 nobody can connect, which needs the write bit: write such as mode=0600$/,
+  ],
+  'a group whose mode does not let it connect': [
+    '/a,gid=7,mode=755',
+    /with mode 0755 gid 7 cannot connect, which needs the write bit: write such as mode=0660$/,
+  ],
+  'an owner whose mode does not let it connect': [
+    '/a,mode=0466,uid=7',
+    /with mode 0466 uid 7 cannot connect, which needs the write bit: write such as mode=0600$/,
+  ],
   'a mode with setuid': ['/a,mode=4755', /not three octal digits/],
   'a symbolic mode': ['/a,mode=u+w', /not three octal digits/],
   'a user name': ['/a,uid=www', /uid www is not a number: names are not looked up/],
