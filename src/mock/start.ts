@@ -1,8 +1,8 @@
 // The host's side of the whole thing on one computer: issuer (a process of its own), flyd with a door for each
 // Machine, the macaroon files, and last of all `mock.json`, which says where everything is.
 
-import { chmod, rename, rm, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { chmod, rename, rm, rmdir, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import type { Described, Machine } from '../flyd/machine.ts'
 import { startFlyd } from '../flyd/start.ts'
 import type { FlydOptions } from '../flyd/start.ts'
@@ -73,19 +73,22 @@ export async function startMock(options: MockOptions): Promise<Mock> {
   for (const socket of [signerPath, ...machines.map(socketOf)]) checkSocketPath(socket)
   // Before anything of the other's is touched.
   if (await isServed(signerPath)) throw new Error(`another mock runs in ${dir}`)
-  await directory(dir, 0o755)
-  // Whoever waits for the file must not find an earlier run's.
-  await rm(path, { force: true })
-  await directory(join(dir, 'doors'), 0o755)
-  await directory(join(dir, 'macaroons'), 0o755)
-  await directory(signerDir, 0o700)
-
   // In the order of starting; stopped from the end.
   const running: (() => Promise<unknown>)[] = []
   const stop = async (): Promise<void> => {
     for (let last = running.pop(); last !== undefined; last = running.pop()) await last()
   }
+  const make = async (missing: string, mode: number): Promise<void> => {
+    const made = await directory(missing, mode)
+    running.push(() => removeEmpty(made))
+  }
   try {
+    await make(dir, 0o755)
+    // Whoever waits for the file must not find an earlier run's.
+    await rm(path, { force: true })
+    await make(join(dir, 'doors'), 0o755)
+    await make(join(dir, 'macaroons'), 0o755)
+    await make(signerDir, 0o700)
     const orgs = [...new Set(machines.map(({ org }) => org.name))]
     const [first] = orgs
     if (first === undefined) throw new TypeError('a mock needs a Machine')
@@ -161,10 +164,26 @@ const flydOptions = (
   ...(ports?.flyd === undefined ? {} : { port: ports.flyd }),
 })
 
-async function directory(path: string, mode: number): Promise<void> {
-  const made = makeDirectories(path, mode)
-  // A umask may have had its say. A directory that was there is somebody's, such as /tmp: its mode is theirs.
-  if (made !== undefined) await chmod(path, mode)
+/** Those that it made, from `path` upwards. */
+async function directory(path: string, mode: number): Promise<string[]> {
+  const first = makeDirectories(path, mode)
+  // A directory that was there is somebody's, such as /tmp: its mode is theirs.
+  if (first === undefined) return []
+  await chmod(path, mode) // a umask may have had its say
+  const made = [path]
+  for (let at = path; at !== first;) made.push((at = dirname(at)))
+  return made
+}
+
+/** Nobody's files: a directory that somebody has put something into stays, and those above it. */
+async function removeEmpty(directories: readonly string[]): Promise<void> {
+  for (const path of directories) {
+    try {
+      await rmdir(path)
+    } catch {
+      return // not empty, or gone: no reason to fail at the very end
+    }
+  }
 }
 
 /** Whole or not at all, and with its mode from the first byte. */

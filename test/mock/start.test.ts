@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { isAbsolute, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -182,9 +182,29 @@ test('stop ends everything that was started, and leaves no credential behind', a
   await mock.stop()
   t.notOk(isAlive(issuerPid))
   t.notOk(existsSync(mock.path))
-  t.strictSame(readdirSync(dir).sort(), ['doors', 'issuer'])
+  t.strictSame(readdirSync(dir), [])
   await t.rejects(fetch(mock.file.issuer.url))
   await mock.stop()
+})
+
+test('directories that it made are gone after it, and those that were there or hold something stay', async (t) => {
+  const dir = scratch(t)
+  const inner = join(dir, 'a', 'b')
+  await (await startMock({ dir: inner, parties: false })).stop()
+  t.strictSame(readdirSync(dir), [], 'with those above that it made')
+
+  mkdirSync(join(dir, 'a'))
+  mkdirSync(join(dir, 'doors'))
+  const mock = await startMock({ dir, parties: false })
+  writeFileSync(join(dir, 'issuer', 'mine'), '')
+  await mock.stop()
+  t.strictSame(readdirSync(dir).sort(), ['a', 'doors', 'issuer'])
+})
+
+test('a mock that cannot start leaves nothing behind', async (t) => {
+  const dir = scratch(t)
+  await t.rejects(startMock({ dir: join(dir, 'fly'), parties: { file: join(dir, 'none') } }))
+  t.strictSame(readdirSync(dir), [])
 })
 
 test('a second mock in the same directory is refused, and the first goes on', async (t) => {
