@@ -13,3 +13,9 @@ export class Failure extends Error {
 
 /** What a caught value says, for a message. Node's own errors carry no secret: they name paths and system calls. */
 export const reason = (caught: unknown): string => (caught instanceof Error ? caught.message : String(caught))
+
+/** Why a file that somebody named cannot be read, to go on after its name. */
+export function unreadable(caught: unknown): string {
+  const code = caught instanceof Error && 'code' in caught ? String(caught.code) : reason(caught)
+  return code === 'ENOENT' ? 'does not exist' : code === 'EISDIR' ? 'is a directory' : `cannot be read (${code})`
+}

@@ -1,7 +1,7 @@
 // dotfly doctor: what is wrong with this Machine's set-up, and the fix.
 
 import { readFileSync } from 'node:fs'
-import { Failure, reason, UsageError } from '../errors.ts'
+import { Failure, unreadable, UsageError } from '../errors.ts'
 import type { Examination } from '../doctor/examine.ts'
 import { explain, isWrong } from '../doctor/finding.ts'
 import { identityOptions, type IdentityWords } from '../identity/options.ts'
@@ -113,7 +113,10 @@ function policyIn(path: string): { name: string; text: string } {
   try {
     return { name: printable(path), text: readFileSync(path, 'utf8') }
   } catch (caught) {
-    throw new Failure(`the trust policy cannot be read: ${printable(reason(caught))}`, { cause: caught })
+    throw new Failure(
+      `trust policy ${printable(path)} ${unreadable(caught)}: write it with aws iam get-role --role-name ROLE > FILE`,
+      { cause: caught },
+    )
   }
 }
 

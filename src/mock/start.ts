@@ -8,6 +8,7 @@ import { startFlyd } from '../flyd/start.ts'
 import type { FlydOptions } from '../flyd/start.ts'
 import { signerAt } from '../issuer/client.ts'
 import { makeDirectories } from '../os/directory.ts'
+import { errnoOf } from '../os/errno.ts'
 import type { Parties } from '../parties/start.ts'
 import { DEFAULT_MACHINES, describeMachine } from './described.ts'
 import type { MachineNames } from './described.ts'
@@ -166,7 +167,15 @@ const flydOptions = (
 
 /** Those that it made, from `path` upwards. */
 async function directory(path: string, mode: number): Promise<string[]> {
-  const first = makeDirectories(path, mode)
+  let first
+  try {
+    first = makeDirectories(path, mode)
+  } catch (error) {
+    const code = errnoOf(error)
+    if (code === 'EEXIST' && error instanceof Error && 'path' in error)
+      throw new Error(`${String(error.path)} is not a directory: choose another`, { cause: error })
+    throw new Error(`${path} cannot be made (${code}): choose another directory`, { cause: error })
+  }
   // A directory that was there is somebody's, such as /tmp: its mode is theirs.
   if (first === undefined) return []
   await chmod(path, mode) // a umask may have had its say

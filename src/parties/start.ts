@@ -2,7 +2,7 @@
 // and its app weather-cat, with more from a file where there is one.
 
 import { readFile } from 'node:fs/promises'
-import { reason } from '../errors.ts'
+import { reason, unreadable } from '../errors.ts'
 import { parseIam, seedIam, keyPrefix } from './aws/iam.ts'
 import type { Iam } from './aws/iam.ts'
 import { SEED_OBJECTS, startS3 } from './aws/s3.ts'
@@ -103,9 +103,14 @@ interface Configured {
 async function configure(iss: string, base: string, file: string | undefined): Promise<Configured> {
   const seed = { iam: seedIam(iss), project: seedProject(iss), applications: seedApplications(iss) }
   if (file === undefined) return seed
-  const text = (await readFile(file, 'utf8')).replaceAll('{issuer}', base).replaceAll('{issuer_key}', keyPrefix(base))
+  const text = await readFile(file, 'utf8').catch((caught: unknown) => {
+    throw new ConfigError(`parties file ${file} ${unreadable(caught)}: name another, or leave it out`, {
+      cause: caught,
+    })
+  })
   try {
-    const given = needRecord(JSON.parse(text), 'the file')
+    const filled = text.replaceAll('{issuer}', base).replaceAll('{issuer_key}', keyPrefix(base))
+    const given = needRecord(JSON.parse(filled), 'the file')
     allowOnly(given, ['iam', 'gcp', 'azure'], 'the file')
     const [iam, project, applications] = [
       parseIam(given['iam'] ?? {}),

@@ -271,11 +271,36 @@ test('a directory that the system makes none in is one line: proxy and mock', as
     stderr:
       'dotfly: the directory of socket /proc/nowhere/api cannot be made (ENOENT): choose another path with --socket\n',
   })
-  t.match(await dotfly(['mock', '--dir', '/proc/nowhere']), {
+  t.strictSame(await dotfly(['mock', '--dir', '/proc/nowhere']), {
     code: 1,
     stdout: '',
-    stderr: /^dotfly: the mock cannot start in \/proc\/nowhere: ENOENT: [^\n]+\n$/,
+    stderr:
+      'dotfly: the mock cannot start in /proc/nowhere: /proc/nowhere cannot be made (ENOENT): choose another directory\n',
   })
+  t.match(await dotfly(['mock', '--dir', `${BIN}/x`]), {
+    code: 1,
+    stderr: `dotfly: the mock cannot start in ${BIN}/x: ${BIN} is not a directory: choose another\n`,
+  })
+})
+
+test('a file that cannot be read is one line, and says what could be: a trust policy, the parties of the mock', async (t) => {
+  const dir = directory(t)
+  const none = join(dir, 'none')
+  for (const [words, says] of [
+    [
+      ['doctor', '--trust-policy', none],
+      `trust policy ${none} does not exist: write it with aws iam get-role --role-name ROLE > FILE`,
+    ],
+    [
+      ['doctor', '--trust-policy', dir],
+      `trust policy ${dir} is a directory: write it with aws iam get-role --role-name ROLE > FILE`,
+    ],
+    [
+      ['mock', '--dir', join(dir, 'fly'), '--parties', none],
+      `the mock cannot start in ${join(dir, 'fly')}: parties file ${none} does not exist: name another, or leave it out`,
+    ],
+  ] as const)
+    t.strictSame(await dotfly(words), { code: 1, stdout: '', stderr: `dotfly: ${says}\n` })
 })
 
 test('no command at all prints help and exits 2', async (t) => {
