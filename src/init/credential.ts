@@ -1,7 +1,8 @@
 // From its source straight into the secret page: the macaroon is never on our heap, and our mapping of the page is
 // gone before anything else happens.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { errnoOf } from '../os/errno.ts'
 import { createPage, mapPage, unmapPage } from '../os/page.ts'
 import { erase } from './erase.ts'
@@ -23,7 +24,7 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
   const name = 'file' in source ? `macaroon file ${source.file}` : `macaroon descriptor ${source.fd}`
   const from = 'file' in source ? open(source.file, name) : source.fd
   // Before the page is made, which may get the number of a descriptor that is not open.
-  const device = isCharacterDevice(from, name)
+  const device = look(from, name)
   const { fd, secret } = createPage(LIMIT + 8, hidden)
   const page = mapPage(fd)
   try {
@@ -56,13 +57,39 @@ function remove(file: string, from: number, length: number, name: string): void 
   }
 }
 
-function isCharacterDevice(fd: number, name: string): boolean {
+/** Whether it is a character device. */
+function look(fd: number, name: string): boolean {
+  let found
   try {
-    return fstatSync(fd).isCharacterDevice()
+    found = fstatSync(fd)
   } catch (error) {
-    throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
+    if (errnoOf(error) !== 'EBADF') throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
+  }
+  if (found === undefined || isNodes(fd, found))
+    throw new LaunchError(`${name} is not open: open it for dotfly, as a shell does by ${fd}< FILE`)
+  return found.isCharacterDevice()
+}
+
+/** Of the numbers that nobody had opened, Node took the first for itself: event queues, which are files of no type, and pipes
+ * from it to itself. To read those would take a byte that its signals need, and wait for the next for ever. */
+function isNodes(fd: number, { mode, dev, ino }: Stats): boolean {
+  const type = mode & constants.S_IFMT
+  if (type !== constants.S_IFIFO) return type === 0
+  try {
+    const access = accessOf(fd)
+    return readdirSync('/proc/self/fd').some((entry) => {
+      const other = statSync(`/proc/self/fd/${entry}`, { throwIfNoEntry: false })
+      return other?.dev === dev && other.ino === ino && accessOf(Number(entry)) !== access
+    })
+  } catch {
+    return false // without /proc nobody can tell: it is read
   }
 }
+
+/** Open to read, to write, or both. */
+const accessOf = (fd: number): number =>
+  Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0', 8) &
+  (constants.O_WRONLY | constants.O_RDWR)
 
 function open(file: string, name: string): number {
   try {

@@ -208,19 +208,33 @@ for (const [what, [words, env, says]] of Object.entries(WRONG)) {
 }
 
 test('proxy: a macaroon descriptor that is not open is one line and exit code 1', async (t) => {
-  for (const fd of ['3', '9', '20']) {
-    const { code, stderr } = await dotfly(['proxy', '--macaroon-fd', fd])
-    t.match(
-      { code, stderr },
-      { code: 1, stderr: /^dotfly: macaroon descriptor [0-9]+ .*\n$/ },
-      `Node's own ${fd}, perhaps`,
+  // The first are Node's own: queues of events, and pipes from it to itself that nothing but it writes to.
+  for (const fd of ['3', '4', '5', '6', '7', '8', '9', '77'])
+    t.strictSame(await dotfly(['proxy', '--macaroon-fd', fd]), {
+      code: 1,
+      stdout: '',
+      stderr: `dotfly: macaroon descriptor ${fd} is not open: open it for dotfly, as a shell does by ${fd}< FILE\n`,
+    })
+})
+
+test('proxy: a macaroon descriptor may be a file or a pipe, also one that comes twice', async (t) => {
+  const [, , macaroon = ''] = launchWords(directory(t))
+  for (const from of ['3<"$0"', '3< <(cat "$0")', '3< <(cat "$0") 4<&3']) {
+    // What is wrong comes after the macaroon.
+    const { stderr } = spawnSync(
+      'bash',
+      [
+        '--norc',
+        '-c',
+        `"$1" --no-warnings "$2" proxy --macaroon-fd 3 --socket /proc/none/api ${from}`,
+        macaroon,
+        NODE,
+        BIN,
+      ],
+      { encoding: 'utf8', env: plain() },
     )
+    t.match(stderr, /^dotfly: the directory of socket \/proc\/none\/api cannot be made/, from)
   }
-  t.match(await dotfly(['proxy', '--macaroon-fd', '77']), {
-    code: 1,
-    stdout: '',
-    stderr: 'dotfly: macaroon descriptor 77 cannot be read (EBADF)\n',
-  })
 })
 
 test('a disk that is full is one line and exit code 1, a reader that went away is nothing', async (t) => {
