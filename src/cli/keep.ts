@@ -138,7 +138,12 @@ export function describeIdentity(event: IdentityEvent): Line {
         Math.abs(skew) > 5000 ? `, this clock is ${seconds(Math.abs(skew))} ${skew > 0 ? 'ahead' : 'behind'}` : ''
       return line(
         off === '' ? 'info' : 'warn',
-        { ...safe({ event: kind, path, audience }), life, skew: Math.round(skew), ms },
+        {
+          ...safe({ event: kind, path, audience }),
+          life: Math.round(life),
+          skew: Math.round(skew),
+          ms: Math.round(ms),
+        },
         `${printable(path)} is fresh for ${seconds(life)}${off}`,
       )
     }

@@ -210,8 +210,10 @@ test('dotfly token --format: what kubectl, Google’s libraries and the AWS CLI 
 test('every event has its line, and the alarms are errors', async (t) => {
   const path = '/run/\u001b[2Jt'
   const level = (event: Parameters<typeof describeIdentity>[0]): string => {
-    const { level: of, message } = describeIdentity(event)
+    const { level: of, message, fields } = describeIdentity(event)
     t.notMatch(message, /[\u001b\n]/)
+    for (const [name, value] of Object.entries(fields))
+      if (typeof value === 'number') t.ok(Number.isInteger(value), `${event.kind}: ${name} is ${value}`)
     return of
   }
   t.equal(level({ kind: 'removed', path }), 'error')
@@ -219,9 +221,10 @@ test('every event has its line, and the alarms are errors', async (t) => {
   t.equal(level({ kind: 'unwritten', path, code: 'DISK_FULL', errno: 'ENOSPC', again: 1500 }), 'error')
   t.equal(level({ kind: 'late', missing: [path], ms: 1 }), 'error')
   t.equal(level({ kind: 'fault' }), 'error')
-  t.equal(level({ kind: 'woken', how: 'suspended', ms: 60_000 }), 'info')
+  t.equal(level({ kind: 'woken', how: 'suspended', ms: 60_000.5 }), 'info')
   t.equal(level({ kind: 'woken', how: 'stepped', ms: -60_000 }), 'info')
-  t.equal(level({ kind: 'written', path, audience: 'x', life: 600_000, skew: 0, ms: 1 }), 'info')
+  t.equal(level({ kind: 'written', path, audience: 'x', life: 600_000.5, skew: 0.5, ms: 28.98318000137806 }), 'info')
   t.equal(level({ kind: 'written', path, audience: 'x', life: 600_000, skew: -60_000, ms: 1 }), 'warn')
-  t.equal(level({ kind: 'refused', path, audience: undefined, code: 'TIMEOUT', status: 0, again: 1 }), 'warn')
+  t.equal(level({ kind: 'refused', path, audience: undefined, code: 'TIMEOUT', status: 0, again: 1.5 }), 'warn')
+  t.equal(level({ kind: 'ready', files: 1, ms: 1.5 }), 'info')
 })
