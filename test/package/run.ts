@@ -43,8 +43,23 @@ try {
   const { filename = '', files = [], size = 0 } = packed ?? {}
   const strangers = files
     .map(({ path }) => path)
-    .filter((path) => !/^(?:dist\/|systemd\/|bin\/dotfly\.cjs$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
+    .filter((path) => !/^(?:dist\/|docs\/|systemd\/|bin\/dotfly\.cjs$|package\.json$|[A-Z]+(?:\.md)?$)/.test(path))
   check(files.length > 0 && strangers.length === 0, `${files.length} files and no stranger ${strangers.join(' ')}`)
+
+  const there = new Set(files.map(({ path }) => path))
+  const links = [...there]
+    .filter((path) => path.endsWith('.md'))
+    .flatMap((path) =>
+      [...readFileSync(join(ROOT, path), 'utf8').matchAll(/\]\((?!https?:|#)([^)\s#]+)/g)].map(([, link = '']) =>
+        join(dirname(path), link),
+      ),
+    )
+  // A link may name a directory.
+  const dead = links.filter((link) => !there.has(link) && ![...there].some((path) => path.startsWith(`${link}/`)))
+  check(
+    links.length > 20 && dead.length === 0,
+    `${links.length} links of its documents, and none is dead ${dead.join(' ')}`,
+  )
 
   // So there are no licences of others to hand on with it: npm brings each package with its own.
   const origins = readdirSync(join(ROOT, 'dist'))
