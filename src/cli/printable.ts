@@ -6,9 +6,10 @@
 /** Escapes what could move a cursor (ESC, C1), forge a line (LF, U+2028) or turn text round (bidi controls). */
 export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, escape)
 
-/** JSON of `value` on several lines, equally safe: every escape that is added is one that JSON itself knows. */
+/** JSON of `value` on several lines, equally safe: every escape that is added is one that JSON itself knows, and no line of
+ * it ends inside a text. */
 export const printableJson = (value: unknown): string =>
-  JSON.stringify(value, null, 2).replace(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, escape)
+  JSON.stringify(value, null, 2).split('\n').map(printable).join('\n')
 
 /** A word of the command line for an error message: short, safe, and never a credential pasted in the wrong place. */
 export function shown(word: string): string {
