@@ -28,18 +28,30 @@ exit 42
 /** What the kernel itself starts for an image that is root: allowed, and without any power over the proxy. */
 const HELPER = `(grep CapBnd /proc/self/status; dd if=/proc/$1/mem bs=1 count=0 2>&1 | grep -q denied && echo refused || echo LEAK) > /helper.out 2>&1
 `
-/** What must succeed where nothing is defended, or its refusal proves nothing. */
-const CONTROLS = [
-  'init-mem',
-  'proxy-mem',
-  'proxy-ptrace',
-  'proxy-pidfd_getfd',
-  'bpf',
-  'perf',
-  'kprobe',
-  'insmod',
-  'helper',
-]
+/** All that hostile.mjs tries, in its order. What is a control must succeed where nothing is defended, or its refusal
+ * proves nothing. */
+const ATTACKS: Record<string, 'control' | 'tried'> = {
+  'init-mem': 'control',
+  'init-maps': 'tried',
+  'init-descriptor': 'tried',
+  'init-ptrace': 'tried',
+  'init-pidfd_getfd': 'tried',
+  'proxy-mem': 'control',
+  'proxy-maps': 'tried',
+  'proxy-descriptor': 'tried',
+  'proxy-ptrace': 'control',
+  'proxy-pidfd_getfd': 'control',
+  kcore: 'tried',
+  devmem: 'tried',
+  bpf: 'control',
+  perf: 'control',
+  kprobe: 'control',
+  insmod: 'control',
+  bset: 'tried',
+  kexec: 'tried',
+  remount: 'tried',
+  helper: 'control',
+}
 
 const missing = PROGRAMS.filter((program) => !found(program))
 if (missing.length > 0 || process.arch !== 'x64') {
@@ -120,7 +132,11 @@ async function serves(kind: Kind, directory: string): Promise<void> {
     attack,
     result,
   }))
-  holds(results.length >= 18 && bad.text.includes('attacks over'), `${results.length} attacks were tried`)
+  const tried = results.map(({ attack }) => attack).join(' ')
+  holds(
+    tried === Object.keys(ATTACKS).join(' ') && bad.text.includes('attacks over'),
+    `all attacks were tried: ${tried}`,
+  )
   for (const { attack, result } of results) holds(!/LEAK/.test(result), `${attack}: ${result}`)
   holds(leaks(Buffer.from(bad.text)) < 0, 'nothing of the credential on the console')
   explain(bad)
@@ -131,7 +147,8 @@ async function serves(kind: Kind, directory: string): Promise<void> {
     ...hostile,
   ])
   const had = [...open.text.matchAll(/attack (\S+) .*LEAK/g)].map(([, attack]) => attack)
-  for (const attack of CONTROLS) holds(had.includes(attack), `without defences, ${attack} succeeds`)
+  for (const [attack, control] of Object.entries(ATTACKS))
+    if (control === 'control') holds(had.includes(attack), `without defences, ${attack} succeeds`)
   explain(open)
 }
 
