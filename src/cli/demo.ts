@@ -72,7 +72,7 @@ async function show(dir: string, end: Promise<void>): Promise<void> {
       machine: machine.id,
     }
     const log = openLog('human', 'info', options.sockets)
-    const proxy = await superviseProxy(options, log.event)
+    const proxy = await superviseProxy(options, log.event, { restarting: log.restart, untidy: log.untidy })
     process.stdout.write(invitation(socket.path, machine, fly.file.issuer.url))
     await end
     await proxy.stop()

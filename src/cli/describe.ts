@@ -33,6 +33,9 @@ export const describeRestart = (why: string, pause: number): Line =>
     `${why}, starting it again in ${Math.round(pause)} ms`,
   )
 
+/** The launcher has more memory than it needs. */
+export const describeUntidy = (why: string): Line => line('warn', { event: 'untidy' }, printable(why))
+
 function describeExchange(exchange: Exchange, sockets: readonly SocketOptions[]): Line {
   const { pid, uid, gid, status, code, hits, bytes, ms } = exchange
   const socket = pathOf(exchange.socket, sockets)

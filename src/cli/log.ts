@@ -4,12 +4,13 @@ import { pino } from 'pino'
 import { LEVELS, type Level } from '../init/log.ts'
 import type { SocketOptions } from '../init/options.ts'
 import type { Event } from '../proxy/event.ts'
-import { describe, describeRestart, type Line } from './describe.ts'
+import { describe, describeRestart, describeUntidy, type Line } from './describe.ts'
 import { coloured } from './terminal.ts'
 
 export interface Log {
   event: (event: Event) => void
   restart: (why: string, pause: number) => void
+  untidy: (why: string) => void
   line: (line: Line) => void
   /** Resolves when everything is written, or at once where nobody reads any more. */
   close: () => Promise<void>
@@ -22,6 +23,7 @@ export function openLog(form: 'json' | 'human', level: Level, sockets: readonly 
     ...out,
     event: (event) => out.line(describe(event, sockets)),
     restart: (why, pause) => out.line(describeRestart(why, pause)),
+    untidy: (why) => out.line(describeUntidy(why)),
   }
 }
 

@@ -116,9 +116,12 @@ async function serve(options: ProxyOptions, level: Level, metricsWord: string, e
         service.status(`${status(options)}, restarts of its process: ${starts - 1}`)
     }
     const tellsAll = metrics !== undefined || level === 'debug' || level === 'info'
-    const launched = superviseProxy({ ...options, sockets, tellsAll }, report, (why, pause) => {
-      say((log) => log.restart(why, pause))
-      metrics?.away()
+    const launched = superviseProxy({ ...options, sockets, tellsAll }, report, {
+      restarting(why, pause) {
+        say((log) => log.restart(why, pause))
+        metrics?.away()
+      },
+      untidy: (why) => say((log) => log.untidy(why)),
     })
     launched.catch(() => undefined) // awaited below
     // To load the logger takes as long as all else that is done here, so whoever dials goes first: in the first turn the

@@ -163,6 +163,7 @@ class Machine {
         this.#log.line('warn', `[fly api proxy] ${why}, starting it again in ${Math.round(pause)} ms`)
         this.#metrics?.away()
       },
+      untidy: (why) => this.#log.line('warn', `[fly api proxy] ${why}`),
       watched: (why) => this.#log.line('warn', `[fly api proxy] ${why}`),
     })
     this.#proxy = proxy

@@ -3,6 +3,7 @@
 
 import { closeSync, readFileSync, statSync } from 'node:fs'
 import type { Event } from '../proxy/event.ts'
+import { reason } from '../errors.ts'
 import { errnoOf } from '../os/errno.ts'
 import { getLimit } from '../os/limits.ts'
 import { executable } from '../os/self.ts'
@@ -39,6 +40,8 @@ export interface Surroundings {
   steps: ReadonlySet<Step>
   /** The proxy ended and is about to be started again. */
   restarting(why: string, pause: number): void
+  /** What its start left in our memory stays there: it serves all the same. */
+  untidy(why: string): void
   /** Where nobody else watches it: it does not answer and is killed, or it cannot be watched. */
   watched?: (why: string) => void
 }
@@ -59,12 +62,12 @@ const PROXY_RIGHTS: Rights = { uid: 65532, gid: 65532, effectiveGid: 65533, grou
 export async function superviseProxy(
   options: ProxyOptions,
   report: (event: Event) => void,
-  restarting: Surroundings['restarting'] = () => undefined,
+  { restarting = untold, untidy = untold }: Partial<Pick<Surroundings, 'restarting' | 'untidy'>> = {},
 ): Promise<Supervised> {
   // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
   const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
   const children = new Children()
-  const proxy = await launchProxy(options, report, { children, steps, restarting })
+  const proxy = await launchProxy(options, report, { children, steps, restarting, untidy })
   const close = async (): Promise<void> => {
     await proxy.stop()
     children.close()
@@ -83,6 +86,9 @@ export async function superviseProxy(
     stop: close,
   }
 }
+
+/** Nobody looks at a proxy that is there for a moment only. */
+const untold = (): void => undefined
 
 /** The same, given back as soon as the sockets are bound and the process is on its way: whoever connects now waits, and
  * is answered when `ready`. */
@@ -139,9 +145,12 @@ export async function launchProxy(
   let listened = false // ever
   let toListen = 0 // sockets of this start
   const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
+  // The file may be gone, where the package is replaced just now, or no descriptor be left to read it by.
+  const untidied = (error: unknown): void =>
+    surroundings.untidy(`what its start left in memory stays there: ${reason(error)}`)
   // What our own start has left behind is a tenth of our memory.
   void ready.then(
-    () => setTimeout(() => void tidyUp(), TIDY_PAUSE).unref(),
+    () => setTimeout(() => void tidyUp().catch(untidied), TIDY_PAUSE).unref(),
     () => undefined,
   )
 

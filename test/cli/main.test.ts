@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -381,6 +381,24 @@ test('proxy: JSON lines, readiness first, one line an exchange, SIGTERM ends it 
     [{ level: 'warn', status: 404, method: 'GET', socket: join(dir, 'api') }],
   )
   t.notOk(readdirSync(dir).includes('api'), 'the socket is gone')
+})
+
+test('proxy: when it cannot tidy up after its start it says so, and goes on', async (t) => {
+  const dir = directory(t)
+  const root = dirname(dirname(BIN))
+  for (const part of ['bin', 'src', 'package.json']) cpSync(join(root, part), join(dir, part), { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
+  // As where npm replaces the package meanwhile, or no descriptor is left.
+  const launcher = join(dir, 'src/init/launch.ts')
+  const text = readFileSync(launcher, 'utf8')
+  writeFileSync(launcher, text.replace("import('../os/memory.ts')", "import('../os/nowhere.ts')"))
+  const child = start(launchWords(dir), {}, false, join(dir, 'bin/dotfly.ts'))
+  const done = ended(child)
+  const said = await until(child, /"event":"untidy"/)
+  t.match(said, /"level":"warn".*\[fly api proxy\] what its start left in memory stays there: Cannot find module/)
+  t.equal((await askFor('/nothing', join(dir, 'api'))).status, 404)
+  child.kill('SIGTERM')
+  t.strictSame(await done, { code: 0, signal: null })
 })
 
 test('proxy: SIGINT ends it with 0 too', async (t) => {

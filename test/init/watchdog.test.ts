@@ -46,7 +46,13 @@ async function watched(t: Test): Promise<Watched> {
       machine: MACHINE,
     },
     (event) => events.push(event),
-    { children, steps: new Set(), restarting: (why) => said.push(why), watched: (why) => said.push(why) },
+    {
+      children,
+      steps: new Set(),
+      restarting: (why) => said.push(why),
+      untidy: (why) => said.push(why),
+      watched: (why) => said.push(why),
+    },
   )
   t.teardown(async () => {
     await proxy.stop()
