@@ -29,20 +29,20 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 
 export const HELP = `Usage: dotfly COMMAND [OPTION…]
 
-    dotfly proxy    serve the socket, and never let the macaroon out
-    dotfly init     be the Machine's init: supervise CMD and the proxy
-    dotfly token    print an ID token for this Machine
-    dotfly keep     keep token files fresh
-    dotfly doctor   explain what is wrong with this Machine's set-up
-    dotfly mock     run a mock flyd, issuer and clouds on this computer
-    dotfly demo     mock and proxy together, ready for curl
-    dotfly strip    blank the macaroon in a stream, and say where it was
-    dotfly canary   prove that nothing leaks, against a hostile flyd
+    dotfly proxy        serve the socket, and never let the macaroon out
+    dotfly init         be the Machine's init: supervise COMMAND and the proxy
+    dotfly token        print an ID token for this Machine
+    dotfly keep         keep token files fresh
+    dotfly doctor       explain what is wrong with this Machine's set-up
+    dotfly mock         run a mock flyd, issuer and clouds on this computer
+    dotfly demo         mock and proxy together, ready for curl
+    dotfly strip        blank the macaroon in a stream, and say where it was
+    dotfly canary       prove that nothing leaks, against a hostile flyd
     dotfly completion   complete commands and options in bash, zsh or fish
-    dotfly man      print the manual page
+    dotfly man          print the manual page
 
-    -h, --help      this text; dotfly COMMAND --help explains a command
-    -V, --version   print the version, with the commit where it is known
+    -h, --help          this text; dotfly COMMAND --help explains a command
+    -V, --version       print the version, with the commit where it is known
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 128+N ended by signal N.
 

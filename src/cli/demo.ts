@@ -16,7 +16,7 @@ import { patiently } from './terminal.ts'
 const HELP = `Usage: dotfly demo
 
 Runs a mock flyd and issuer and the real proxy for one Machine, all in a new
-directory under $TMPDIR, and prints a curl line to try. Ctrl-C ends it and
+directory under $TMPDIR or /tmp, and prints a curl line to try. Ctrl-C ends it and
 removes the directory.
 
     -h, --help    this text

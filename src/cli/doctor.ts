@@ -18,7 +18,8 @@ Looks at this Machine as a program in it sees it, and says what is wrong with it
 identity and how to mend it. Changes nothing. Run it with the environment and as the
 user of the program that has the trouble.
 
-    --socket PATH         default /.fly/api              DOTFLY_SOCKET
+    --socket PATH         the socket to look at; default /.fly/api
+                                                         DOTFLY_SOCKET
     --aud AUDIENCE        also ask for a token for it
     --issuer URL          the issuer as you registered it with a cloud
     --trust-policy FILE   an IAM role's trust policy, or what aws iam get-role
@@ -28,7 +29,8 @@ user of the program that has the trouble.
     --json                print {"ok", "token", "findings", "hardening"}
     -h, --help            this text
 
-Exit codes: 0 nothing is wrong (there may be advice), 1 something is, 2 wrong usage.
+Exit codes: 0 nothing is wrong (there may be advice), 1 something is or it could not
+look, 2 wrong usage.
 
 Example:
 

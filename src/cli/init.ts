@@ -44,14 +44,15 @@ signals to it, reaps every orphan, and ends with COMMAND's exit code.
                               and removed                DOTFLY_CONFIG
     --token-file PATH,aud=AUDIENCE[,SETTING…]
                               a token file that COMMAND finds, kept fresh, may be
-                              given several times        DOTFLY_TOKEN_FILE
+                              given several times; SETTING is as in dotfly keep
+                              --help                     DOTFLY_TOKEN_FILE
     --token-dir DIR           where those of AWS, GCP, Azure and Anthropic go, when
                               COMMAND's environment asks for them as in dotfly keep
                               --help; default /.fly      DOTFLY_TOKEN_DIR
     --wait-token TIME[,fail|continue]
-                              how long COMMAND waits for its first tokens, and then
-                              is not started, or is; default 10s,fail
-                                                         DOTFLY_WAIT_TOKEN
+                              how long COMMAND waits for its first tokens, such as
+                              10s, 500ms or 2m, and then is not started, or is;
+                              default 10s,fail           DOTFLY_WAIT_TOKEN
     --aws-principal-tags      ask for AWS session tags
                                               DOTFLY_AWS_PRINCIPAL_TAGS=1
     --macaroon-unlink         overwrite and remove the macaroon's file once read

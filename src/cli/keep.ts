@@ -25,19 +25,28 @@ replaced whole, in time, and taken away before a token expires in them.
     --token-dir DIR   where the files of clouds go; default /.fly
                                                          DOTFLY_TOKEN_DIR
     --wait-token TIME[,fail|continue]
-                      how long to try for the first tokens, and what to do then;
-                      default 10s,fail                   DOTFLY_WAIT_TOKEN
+                      how long to try for the first tokens, such as 10s, 500ms or
+                      2m, and what to do then; default 10s,fail
+                                                         DOTFLY_WAIT_TOKEN
     --once            end when all are written: for ExecStartPre=
     --aws-principal-tags
                       ask for AWS session tags    DOTFLY_AWS_PRINCIPAL_TAGS=1
-    --socket PATH     default /.fly/api                  DOTFLY_SOCKET
+    --socket PATH     the socket to ask; default /.fly/api
+                                                         DOTFLY_SOCKET
     --log-level LEVEL
-                      debug, info, warn, error or silent DOTFLY_LOG_LEVEL
+                      debug, info, warn, error or silent;
+                      default info                       DOTFLY_LOG_LEVEL
     -h, --help        this text
 
-SETTING is one of uid=N, gid=N, mode=0600, format=raw|json. Several files in
-DOTFLY_TOKEN_FILE are set apart by a semicolon. Variables in the environment ask
-for more files, each with the audience of its cloud:
+SETTING is one of
+
+    uid=N, gid=N    owner and group; default dotfly's, or COMMAND's in dotfly init
+    mode=0600       file mode (default)
+    format=raw      the token alone (default), or json: {"token", "audience",
+                    "expires_at"}
+
+Several files in DOTFLY_TOKEN_FILE are set apart by a semicolon. Variables in the
+environment ask for more files, each with the audience of its cloud:
 
     AWS_ROLE_ARN                                DIR/oidc_token
     GOOGLE_WORKLOAD_IDENTITY_PROVIDER           DIR/gcp_token, gcp_credentials.json
@@ -45,8 +54,8 @@ for more files, each with the audience of its cloud:
     ANTHROPIC_FEDERATION_RULE_ID and
     ANTHROPIC_ORGANIZATION_ID                   DIR/anthropic_token
 
-A token is replaced after about two thirds of its life. What happens is told on
-standard output, in JSON, or plainly on a terminal.
+A token is replaced after about two thirds of its life, Azure's after a third. What
+happens is told on standard output, in JSON, or plainly on a terminal.
 
 Exit codes: 0 ended as asked, 1 failed, 2 wrong usage, 128+N ended by signal N.
 

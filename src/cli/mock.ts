@@ -14,8 +14,8 @@ const HELP = `Usage: dotfly mock --dir DIR
 Runs a mock flyd, a mock issuer and mock relying parties (AWS STS and S3, GCP,
 Azure, a generic one, Anthropic) on loopback, until Ctrl-C.
 
-    --dir DIR       where macaroons, sockets and mock.json go; made if missing
-                                                         DOTFLY_DIR
+    --dir DIR       where macaroons, sockets and mock.json go; made if missing, and
+                    then removed at the end              DOTFLY_DIR
     --parties FILE  JSON {"iam", "gcp", "azure"}: roles, providers and applications
                     beside those that are there already  DOTFLY_PARTIES
     --json          print what mock.json holds, on one line, instead of the text

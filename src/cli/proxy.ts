@@ -37,14 +37,16 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
     --log-level LEVEL         debug, info, warn, error or silent;
                               default info               DOTFLY_LOG_LEVEL
     --metrics ADDRESS         Prometheus metrics and /healthz at 127.0.0.1:PORT,
-                              [::1]:PORT or unix:/PATH   DOTFLY_METRICS
+                              [::1]:PORT or unix:/PATH; default none
+                                                         DOTFLY_METRICS
     -h, --help                this text
 
 SETTING is one of
 
     mode=0755       file mode (default); connecting needs the write bit, which in
                     0755 the owner alone has: 0660 is for a group, 0666 for all
-    uid=N, gid=N    owner and group; with uid, only that user and root are served
+    uid=N, gid=N    owner and group, default dotfly's; with uid, only that user and
+                    root are served
     policy=self     what may be asked: token (ID tokens only), self (also this
                     app's and this Machine's own routes; default), all (flyd
                     decides)

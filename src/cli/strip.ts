@@ -16,7 +16,8 @@ const HELP = `Usage: dotfly strip --macaroon-file FILE < IN > OUT
 
 Copies standard input to standard output with every run of the macaroon blanked,
 in whatever spelling, as the proxy does with answers: byte for byte as long.
-On standard error a line for each run: its offset, its length and the spelling.
+On standard error a line for each run: its offset and length in bytes, and the
+spelling.
 
     --macaroon-file FILE   what to look for           DOTFLY_MACAROON_FILE
     --json                 those lines as JSON: {"offset", "length", "spelling"}

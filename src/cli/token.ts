@@ -24,10 +24,12 @@ Asks the socket for an ID token of this Machine, and prints it.
     --json              print {"token", "claims", "expires_at"}
     --format FORMAT     raw (default), json, or what tools that run a command
                         want (below)
-    --wait TIME         try again until there is a token, such as 30s
+    --wait TIME         try again for so long until there is a token, such as
+                        30s, 500ms or 2m; default 0, one try
                                                          DOTFLY_WAIT
-    --socket PATH       default /.fly/api                DOTFLY_SOCKET
-    --timeout SECONDS   for each request, default 10
+    --socket PATH       the socket to ask; default /.fly/api
+                                                         DOTFLY_SOCKET
+    --timeout SECONDS   for each request; at most 600, default 10
                                                          DOTFLY_TIMEOUT
     -h, --help          this text
 
