@@ -121,7 +121,7 @@ export class Needles {
       // No window can hold a gram this far from all that is secret: names that stand in every answer cost no look.
       const secret = this.#secret.indexOf(1, Math.max(0, n - WINDOW))
       if (secret >= 0 && secret < n + WINDOW) this.#index(this.#grams, this.#fold(n, 4, false), n, 16)
-      this.#index(this.#escaped, this.#fold(n, 4, true), n, 1)
+      this.#index(this.#escaped, this.#fold(n, 4, true), n, 16)
       this.#index(this.#pairs, this.#fold(n, 2, true), n, 0)
     }
   }
