@@ -64,9 +64,12 @@ export function look({ raw, escaped, key, shift }: Filter, tables: number): stri
       if
         local.get $from  i32.const 4  i32.sub  local.set $at
         loop
-          ${gram(raw, '$at', 4)} ${gram(raw, '$at', 0)} ${gram(raw, '$at', 8)} i32.or  i32.and  i32.const 1  i32.and
+          ${gram(raw, '$at', 4)}  i32.const 1  i32.and
           if
-            ${tell('local.get $at  i32.const 4  i32.add', 0)}
+            ${gram(raw, '$at', 0)} ${gram(raw, '$at', 8)} i32.or  i32.const 1  i32.and
+            if
+              ${tell('local.get $at  i32.const 4  i32.add', 0)}
+            end
           end
           ${next('$at', 8, 'local.get $from  i32.const 60  i32.add')}
         end
