@@ -140,20 +140,30 @@ const ENTITIES =
 const COLUMN = new Uint8Array(256)
 const NEXT = new Int16Array(4096 * 64)
 const MEANS = new Int16Array(4096).fill(-1)
+/** The columns that an escape ends with. */
+const ENDING = new Uint8Array(64)
 let nodes = 0
 let columns = 0
 
 function learn(escape: string, byte = -1): number {
   let node = 0
+  let column = 0
   for (let i = 0; i < escape.length; i++) {
     const c = escape.charCodeAt(i)
-    const column = COLUMN[c] || ++columns
-    COLUMN[c] = column
-    if (isUpper(c) || isLower(c)) COLUMN[c ^ 32] = column
+    column = COLUMN[c] || newColumn(c)
     node = NEXT[node * 64 + column] ||= ++nodes
   }
-  if (byte >= 0) MEANS[node] = byte
+  if (byte >= 0) {
+    MEANS[node] = byte
+    ENDING[column] = 1
+  }
   return node
+}
+
+function newColumn(c: number): number {
+  COLUMN[c] = ++columns
+  if (isUpper(c) || isLower(c)) COLUMN[c ^ 32] = columns
+  return columns
 }
 
 /** By byte. */
@@ -162,11 +172,8 @@ for (let i = 0; i < CONTROL.length; i += 2) FORMS[CONTROL.charCodeAt(i + 1)]?.pu
 for (const named of ENTITIES.match(/[a-z]+./g) ?? [])
   FORMS[named.charCodeAt(named.length - 1)]?.push(`&${named.slice(0, -1)};`)
 FORMS[0x0a]?.push('=\n', '=\r\n')
-const LAST = new Set(FORMS.flat().map((form) => form.charCodeAt(form.length - 1)))
-const ENDS = table((c) => (LAST.has(isUpper(c) ? c | 32 : c) ? 1 : 0))
 FORMS.forEach((forms, byte) => forms.forEach((form) => learn(form, byte)))
-for (const forms of FORMS)
-  forms.push(...forms.flatMap((f) => (f.startsWith('\\') ? `\\${f}` : f.startsWith('%') ? `%25${f.slice(1)}` : [])))
+const ENDS = table((c) => ENDING[COLUMN[c] ?? 0] ?? 0)
 // %25 is % and \\ is \ again, any number of times; leading zeros mean nothing.
 for (const [again, as] of [
   ['%25', '%'],
@@ -299,7 +306,9 @@ function accepted(want: number, kind: number, backwards: boolean): Uint8Array[][
   const known = ACCEPTED[key]
   if (known !== undefined) return known
   const forms: Uint8Array[][] = []
-  for (const form of new Set(FORMS.filter((_, c) => STREAM[kind]?.[c] === want || isGap(c)).flat())) {
+  const once = FORMS.filter((_, c) => STREAM[kind]?.[c] === want || isGap(c)).flat()
+  const again = once.flatMap((f) => (f.startsWith('\\') ? `\\${f}` : f.startsWith('%') ? `%25${f.slice(1)}` : []))
+  for (const form of new Set([...once, ...again])) {
     const columns = Uint8Array.from(form, (c) => COLUMN[c.charCodeAt(0)] ?? 0)
     if (backwards) columns.reverse()
     ;(forms[columns[0] ?? 0] ??= []).push(columns)

@@ -5,9 +5,10 @@
 // whole units of every window are blanked, and nothing else is.
 
 import { anatomy } from './anatomy.ts'
+import { fold, foldAt, Grams } from './grams.ts'
+import type { Index } from './grams.ts'
 import { Scan, SLICE } from './scan.ts'
-import { allocNumbers } from './secret.ts'
-import type { Alloc, SecretMemory } from './secret.ts'
+import type { SecretMemory } from './secret.ts'
 import { AGREE, CASES, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
 import {
   cutAt,
@@ -50,15 +51,7 @@ export class Needles {
   readonly #secret: Uint8Array
   /** 0 between two needles. */
   readonly #kind: Uint8Array
-  readonly #grams: Index
-  // Without bytes that may be gaps, as `#around` cannot tell an escaped one from a needle's own.
-  readonly #escaped: Index
-  readonly #pairs: Index
-  /** A bit for the hash of each gram that a needle has, of raw bytes and of what escapes mean. So few are set that of
-   *  innocent grams one in a hundred finds its own; who could read them could guess the credential 4 bytes at a time. */
-  readonly #rawBits: Buffer
-  readonly #escapedBits: Buffer
-  readonly #shift: number
+  readonly #grams: Grams
   readonly #scan: Scan
   #found: Run[] = []
   #tail = 0
@@ -78,34 +71,23 @@ export class Needles {
   /** What `#escapeBefore` has found last, and where. */
   readonly #ended = { at: -1, escape: 0 }
 
-  /** Bytes to be `alloc`ed for a credential of `n` bytes: 893 KB for 724. */
+  /** Bytes to be `alloc`ed for a credential of `n` bytes: 662 KB for 724. */
   static memory(n: number): number {
-    return 12 * n + 27 * roomFor(n) + 3.5 * (1 << bitsFor(n)) + Scan.memory + 512
+    return 12 * n + 3 * roomFor(n) + Grams.memory(roomFor(n)) + Scan.memory + 448
   }
 
   constructor(credential: Buffer, memory: SecretMemory) {
     const { alloc } = memory
     const room = roomFor(credential.length)
-    const bits = bitsFor(credential.length)
     this.#bytes = alloc(room)
     this.#secret = alloc(room)
     this.#kind = alloc(room)
-    this.#rawBits = alloc(1 << bits)
-    this.#escapedBits = alloc(1 << bits)
-    this.#shift = 32 - bits
-    this.#scan = new Scan(memory, {
-      raw: this.#rawBits.byteOffset,
-      escaped: this.#escapedBits.byteOffset,
-      key: KEY,
-      shift: this.#shift,
-    })
+    this.#grams = new Grams(alloc, room)
+    this.#scan = new Scan(memory, this.#grams.filter)
     this.#unitFrom = new Int32Array(room)
     this.#unitTo = new Int32Array(room)
     this.#judgedAt = new Float64Array(room)
     this.#judgedIn = new Uint8Array(room)
-    this.#grams = new Index(alloc, room, bits - 3)
-    this.#escaped = new Index(alloc, room, bits - 3)
-    this.#pairs = new Index(alloc, room, bits - 3)
     let at = 0
     let kind = 0
     const begin = (name: string, its: number): void => {
@@ -117,13 +99,7 @@ export class Needles {
       this.#secret[at] = secret
       this.#kind[at++] = kind
     })
-    for (let n = 1; n < at; n++) {
-      // No window can hold a gram this far from all that is secret: names that stand in every answer cost no look.
-      const secret = this.#secret.indexOf(1, Math.max(0, n - WINDOW))
-      if (secret >= 0 && secret < n + WINDOW) this.#index(this.#grams, this.#fold(n, 4, false), n, 16)
-      this.#index(this.#escaped, this.#fold(n, 4, true), n, 16)
-      this.#index(this.#pairs, this.#fold(n, 2, true), n, 0)
-    }
+    this.#grams.index(this.#bytes, this.#secret, this.#kind, at)
   }
 
   nameOf(run: Run): string {
@@ -141,7 +117,7 @@ export class Needles {
         const i = what >> 1
         if ((what & 1) === 1) {
           if (i < b.length) this.#around(b, i)
-        } else if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams, b, i, foldAt(b, i), 0, 4)
+        } else if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams.raw, b, i, foldAt(b, i), 0, 4)
       }
     }
     if (this.#found.length === 0) return this.#found
@@ -238,48 +214,18 @@ export class Needles {
     return i - CONTEXT > this.#covered.from && i + CONTEXT < this.#covered.to
   }
 
-  /** Whether the folded gram may be one that escapes mean. */
-  #mayBe(gram: number): boolean {
-    const h = Math.imul(gram, KEY)
-    return (((this.#escapedBits[h >>> this.#shift] ?? 0) >> (h & 7)) & 1) !== 0
-  }
-
   #tryGram(b: Buffer, r: number, gram: number): void {
-    if (this.#mayBe(gram)) this.#tryAll(this.#escaped, b, r, gram, 0, 4)
+    if (this.#grams.mayBe(gram)) this.#tryAll(this.#grams.escaped, b, r, gram, 0, 4)
   }
 
   #tryPair(b: Buffer, r: number, pair: number, skip: number): void {
-    this.#tryAll(this.#pairs, b, r, pair, skip, 2 - skip)
+    this.#tryAll(this.#grams.pairs, b, r, pair, skip, 2 - skip)
   }
 
   #tryAll(index: Index, b: Buffer, r: number, gram: number, skip: number, size: number): void {
     for (let n = index.first(gram); n !== 0; n = index.next(n)) {
       if (index.gramAt(n) === gram) this.#judge(b, r, n + skip, size)
     }
-  }
-
-  #index(index: Index, gram: number | undefined, n: number, spellings: number): void {
-    if (gram === undefined) return
-    index.add(gram, n)
-    const bits = index === this.#grams ? this.#rawBits : this.#escapedBits
-    // Most have no byte that base64url writes otherwise.
-    const ways = inUrls(gram, 15) === gram ? 1 : spellings
-    for (let urls = 0; urls < ways; urls++) {
-      const h = Math.imul(inUrls(gram, urls), KEY)
-      bits[h >>> this.#shift] = (bits[h >>> this.#shift] ?? 0) | (1 << (h & 7))
-    }
-  }
-
-  /** The gram of `size` bytes at `n`; undefined where the needle ends before. */
-  #fold(n: number, size: number, skipGaps: boolean): number | undefined {
-    let gram = 0
-    if (skipGaps && isGap(this.#bytes[n] ?? 0)) return undefined
-    for (let i = 0; i < size; n++) {
-      if (this.#kind[n] === 0) return undefined
-      const c = this.#bytes[n] ?? 0
-      if (!skipGaps || !isGap(c)) gram |= fold(c) << (8 * i++)
-    }
-    return gram
   }
 
   /** Adds the windows of the runs, one a case, in which `size` bytes of the needles, from `n` on, stand at `r`. */
@@ -471,57 +417,8 @@ function cuts(b: Buffer, at: number, n: number, want: number, kind: number, back
   return found
 }
 
-/** Where in the needles a gram stands. */
-class Index {
-  readonly #heads: Int32Array
-  readonly #next: Int32Array
-  readonly #grams: Int32Array
-  readonly #shift: number
-
-  constructor(alloc: Alloc, room: number, bits: number) {
-    this.#heads = allocNumbers(alloc, 1 << bits)
-    this.#next = allocNumbers(alloc, room)
-    this.#grams = allocNumbers(alloc, room)
-    this.#shift = 32 - bits
-  }
-
-  add(gram: number, n: number): void {
-    this.#grams[n] = gram
-    this.#next[n] = this.first(gram)
-    this.#heads[hash(gram, this.#shift)] = n
-  }
-
-  /** The first in a list, linked by `next`, of those with this gram and perhaps others; 0 ends it. */
-  first(gram: number): number {
-    return this.#heads[hash(gram, this.#shift)] ?? 0
-  }
-
-  next(n: number): number {
-    return this.#next[n] ?? 0
-  }
-
-  gramAt(n: number): number {
-    return this.#grams[n] ?? 0
-  }
-}
-
-const KEY = (Math.random() * 2 ** 32) | 1
+/** Bytes of all needles, for a credential of `n`. */
 const roomFor = (n: number): number => 20 * n + 256
-const bitsFor = (n: number): number => Math.max(14, Math.min(20, 35 - Math.clz32(roomFor(n))))
-const hash = (gram: number, shift: number): number => Math.imul(gram, KEY) >>> shift
-const fold = (c: number): number => (STANDARD[c] ?? 0) | 0x20
-const foldAt = (b: Buffer, i: number): number =>
-  fold(b[i] ?? 0) | (fold(b[i + 1] ?? 0) << 8) | (fold(b[i + 2] ?? 0) << 16) | (fold(b[i + 3] ?? 0) << 24)
-
-/** A folded gram as the stream has it where the bytes that `urls` has bits for are written in base64url. */
-function inUrls(gram: number, urls: number): number {
-  let out = gram
-  for (let i = 0; i < 32; i += 8) {
-    const c = (gram >>> i) & 255
-    if ((urls >> (i >> 3)) & 1) out ^= (c === 0x2b ? 0x06 : c === 0x2f ? 0x50 : 0) << i
-  }
-  return out
-}
 
 /** Blanks in place; how many runs. For header values, and for bodies that are whole. */
 export function stripWhole(n: Needles, b: Buffer): number {

@@ -12,7 +12,7 @@ const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'scan', 'strip-rule', '
   (name) => `test/proxy/${name}.test.ts`,
 )
 
-type File = 'anatomy' | 'scan' | 'spellings' | 'strip'
+type File = 'anatomy' | 'grams' | 'scan' | 'spellings' | 'strip'
 /** What is lost, and the change that loses it. */
 const MUTANTS: [string, File, string, string][] = [
   ['windows of 17 bytes', 'strip', 'tail.to - head.from >= WINDOW', 'tail.to - head.from > WINDOW'],
@@ -62,12 +62,18 @@ const MUTANTS: [string, File, string, string][] = [
   [
     'escapes by 4 bytes only',
     'strip',
-    'this.#tryAll(this.#pairs, b, r, pair, skip, 2 - skip)',
+    'this.#tryAll(this.#grams.pairs, b, r, pair, skip, 2 - skip)',
     'void [b, r, pair, skip]',
   ],
   ['long units are told by four, as raw bytes are', 'strip', 'few = true', 'few = false'],
   ['bytes before an escape are not looked at', 'strip', 'if (p >= 4) this.#tryGram(', 'if (p < 0) this.#tryGram('],
-  ['no base64url in the filter', 'strip', 'false), n, 16)', 'false), n, 1)'],
+  ['no base64url in the filter', 'grams', 'raw, rawUrls, n - 3)', 'raw, 0, n - 3)'],
+  ['no base64url beside a gap', 'grams', 'escaped, urls, first)', 'escaped, 0, first)'],
+  ['one byte of a gram is base64url, or none', 'grams', '(some - 1) & urls', '(some >> 1) & urls'],
+  ['a gram before what is secret is no sample', 'grams', 'ahead < n - 3 + WINDOW', 'ahead <= n'],
+  ['a gram behind what is secret is no sample', 'grams', 'last >= n - 3 - WINDOW', 'last >= n - 3'],
+  ['gaps are bytes of escaped grams', 'grams', 'if (isGap(c)) continue', ''],
+  ['a pair is the first of a gram', 'grams', 'this.pairs.add(escaped >>> 16,', 'this.pairs.add(escaped & 0xffff,'],
   [
     'one run hides another',
     'strip',

@@ -71,6 +71,33 @@ test('where one case ends another may go on', async (t) => {
   }
 })
 
+test('a secret with line breaks and NULs of its own', async (t) => {
+  const dice = new Dice('gaps')
+  let windows = 0
+  for (let round = 0; round < 600; round++) {
+    const bytes = Buffer.from(
+      Array.from({ length: 24 }, () => (dice.below(4) === 0 ? dice.pick([0, 10, 13]) : 97 + dice.below(26))),
+    )
+    const secret = { ...opaque(bytes.toString('base64')), decoded: [{ bytes, secret: Array.from(bytes, () => true) }] }
+    const needles = plain(secret)
+    const all = needlesOf(secret).filter(({ name }) => name === 'decoded 0')
+    for (let from = 0; from < 12; from++) {
+      let text = ''
+      let told = 0 // whole bytes that are no gaps: docs/threat-model.md says what passes that is mostly gaps
+      for (let n = from; n < bytes.length && text.length < 16; n++) {
+        const c = bytes[n] ?? 0
+        text += c < 16 || dice.below(3) > 0 ? String.fromCharCode(c) : dice.pick(formsOf(c))
+        if (c >= 16 && text.length <= 16) told++
+      }
+      const body = Buffer.from(`~${text.slice(0, 16)}~~~~~~`, 'latin1')
+      if (told < 4 || windowIn(body, all) === undefined) continue
+      windows++
+      if (windowIn(through(needles, [body]), all) !== undefined) t.fail(JSON.stringify(body.toString('latin1')))
+    }
+  }
+  t.ok(windows > 3000, `${windows} windows`)
+})
+
 test(
   'of what is cut at head and tail next to no reading of what comes through is a window',
   { timeout: 240_000 },
