@@ -2,6 +2,7 @@
 
 import { stat } from 'node:fs/promises'
 import { Client, type Dispatcher } from 'undici'
+import type { Code } from '../proxy/event.ts'
 
 export interface TokenRequest {
   /** Path of the Unix socket. */
@@ -181,6 +182,15 @@ function refused({ status, body, retryAfter }: Answer, { socket, audience }: Tok
   }
   if (code === 'CALLER_NOT_ALLOWED')
     return trouble('NOT_ALLOWED', `${socket} serves another user than uid ${process.getuid?.() ?? 'unknown'}`)
+  if (code === 'TOO_MANY_CONNECTIONS')
+    return trouble('RATE_LIMITED', `${socket} has too many connections (${status}): close idle ones, and try again`)
+  if (code === 'FLYD_CLOSED') return trouble('FLYD_DOWN', `flyd hung up behind ${socket} (${status}): try again`)
+  // A 502 as well, and trying again is no use: something answers, and not as flyd does.
+  if (code !== undefined && NOT_FLYD.has(code))
+    return trouble(
+      'UNEXPECTED_ANSWER',
+      `what answers behind ${socket} is not flyd, or faulty (${code}): check --flyd of dotfly proxy`,
+    )
   switch (status) {
     case 400:
     case 422:
@@ -192,20 +202,36 @@ function refused({ status, body, retryAfter }: Answer, { socket, audience }: Tok
       )
     case 401:
     case 403:
-      return trouble('NOT_ALLOWED', `${socket} does not allow this Machine or user to have a token (${status})`)
+      return trouble(
+        'NOT_ALLOWED',
+        `${socket} does not allow this Machine or user to have a token (${status}): see dotfly doctor`,
+      )
     case 404:
       return trouble('NOT_SERVED', `${socket} does not serve ID tokens (404): is it the socket of dotfly proxy`)
     case 429:
       return trouble('RATE_LIMITED', 'too many tokens asked for: try again in a second')
     case 502:
     case 503:
-      return trouble('FLYD_DOWN', `flyd is unreachable behind ${socket} (${status}): try again`)
+      return trouble(
+        'FLYD_DOWN',
+        `flyd is unreachable behind ${socket} (${status}): try again, or check --flyd of dotfly proxy`,
+      )
     case 504:
       return trouble('FLYD_SLOW', `flyd did not answer in time behind ${socket} (504): try again`)
     default:
       return trouble('UNEXPECTED_ANSWER', `${socket} answered with status ${status}`)
   }
 }
+
+/** What the proxy does not pass on of whoever stands at --flyd. */
+const NOT_FLYD: ReadonlySet<string> = new Set<Code>([
+  'FLYD_MALFORMED',
+  'FLYD_ENCODED',
+  'FLYD_REDIRECTED',
+  'FLYD_UPGRADED',
+  'FLYD_TOO_LARGE',
+  'FLYD_NOT_A_TOKEN',
+])
 
 /** dotfly's own code in an error body, `{"error":"…","code":"…"}`; any other answer has none. */
 function codeInBody(body: string): string | undefined {

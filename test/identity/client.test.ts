@@ -83,7 +83,12 @@ const ANSWERS: Record<string, [status: number, body: string, code: string, says:
     'NOT_ALLOWED',
     /serves another user than uid \d+$/,
   ],
-  'a plain 403': [403, '{"error":"no"}', 'NOT_ALLOWED', /does not allow this Machine or user to have a token \(403\)/],
+  'a plain 403': [
+    403,
+    '{"error":"no"}',
+    'NOT_ALLOWED',
+    /does not allow this Machine or user to have a token \(403\): see dotfly doctor$/,
+  ],
   'a 401': [401, '', 'NOT_ALLOWED', /\(401\)/],
   'a 404 in plain text': [404, '404 page not found', 'NOT_SERVED', /does not serve ID tokens/],
   'a 400': [400, '{"error":"bad"}', 'REQUEST_REFUSED', /is the audience right/],
@@ -92,7 +97,26 @@ const ANSWERS: Record<string, [status: number, body: string, code: string, says:
     502,
     '{"error":"flyd is unreachable","code":"FLYD_UNREACHABLE"}',
     'FLYD_DOWN',
-    /^flyd is unreachable behind .* \(502\): try again$/,
+    /^flyd is unreachable behind .* \(502\): try again, or check --flyd of dotfly proxy$/,
+  ],
+  'flyd gone in the middle': [
+    502,
+    '{"error":"closed","code":"FLYD_CLOSED"}',
+    'FLYD_DOWN',
+    /^flyd hung up behind .* \(502\): try again$/,
+  ],
+  'a web server that wants a login, in place of flyd': [
+    502,
+    '{"error":"redirected","code":"FLYD_REDIRECTED"}',
+    'UNEXPECTED_ANSWER',
+    /^what answers behind .* is not flyd, or faulty \(FLYD_REDIRECTED\): check --flyd of dotfly proxy$/,
+  ],
+  'a code that dotfly does not have': [502, '{"code":"FLYD_\\n"}', 'FLYD_DOWN', /^flyd is unreachable/],
+  'too many connections': [
+    503,
+    '{"error":"many","code":"TOO_MANY_CONNECTIONS"}',
+    'RATE_LIMITED',
+    /has too many connections \(503\): close idle ones/,
   ],
   'flyd slow': [504, '{"error":"slow","code":"FLYD_TIMEOUT"}', 'FLYD_SLOW', /did not answer in time/],
   'a redirect, which is not followed': [302, '', 'UNEXPECTED_ANSWER', /status 302/],
@@ -175,7 +199,7 @@ test('dotfly token says what is wrong in one line, and exits 1', async (t) => {
   t.strictSame(await dotfly(['token', '--socket', socket]), {
     code: 1,
     stdout: '',
-    stderr: `dotfly: flyd is unreachable behind ${socket} (502): try again\n`,
+    stderr: `dotfly: flyd is unreachable behind ${socket} (502): try again, or check --flyd of dotfly proxy\n`,
   })
   const garbled = await serve(t, always(200, 'a.b.c'))
   t.match(await dotfly(['token', '--claims', '--socket', garbled]), {
