@@ -38,7 +38,8 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     // A descriptor that nothing can be read from may be Node's own, under a wrong number: it would end by our closing it.
     if ('file' in source || error instanceof LaunchError) closeSync(from)
     if (error instanceof LaunchError) throw error
-    throw new LaunchError(`${name} cannot be read (${errnoOf(error)})`)
+    const code = errnoOf(error)
+    throw new LaunchError(`${name} ${code === 'EISDIR' ? 'is a directory' : `cannot be read (${code})`}`)
   } finally {
     unmapPage(page)
   }
@@ -97,7 +98,10 @@ function open(file: string, name: string): number {
     return openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
   } catch (error) {
     const code = errnoOf(error)
-    throw new LaunchError(code === 'ENOENT' ? `${name} does not exist` : `${name} cannot be opened (${code})`)
+    if (code === 'ENOENT') throw new LaunchError(`${name} does not exist`)
+    if (code !== 'EACCES') throw new LaunchError(`${name} cannot be opened (${code})`)
+    const who = `uid ${process.geteuid?.() ?? 'unknown'}`
+    throw new LaunchError(`${name} may not be read by ${who}: give it to that user, or start dotfly as its owner`)
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   closeSync,
   constants,
   existsSync,
@@ -14,6 +15,7 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs'
+import { dirname } from 'node:path'
 import { test, type Test } from 'tap'
 import { loadMacaroon } from '../../src/init/credential.ts'
 import { erase } from '../../src/init/erase.ts'
@@ -52,6 +54,22 @@ test('without --macaroon-unlink it stays as it is', (t) => {
   closeSync(loadMacaroon({ file }).fd)
   t.equal(content(fd), LINE)
   t.ok(existsSync(file))
+  t.end()
+})
+
+test('a file that this user may not read is said to be that, and so is a directory', (t) => {
+  const { file } = place(t)
+  t.throws(() => loadMacaroon({ file: dirname(file) }), { message: `macaroon file ${dirname(file)} is a directory` })
+  chmodSync(file, 0)
+  const root = process.geteuid?.() === 0
+  if (root) process.seteuid?.(1001)
+  try {
+    t.throws(() => loadMacaroon({ file }), {
+      message: `macaroon file ${file} may not be read by uid ${process.geteuid?.()}: give it to that user, or start dotfly as its owner`,
+    })
+  } finally {
+    if (root) process.seteuid?.(0)
+  }
   t.end()
 })
 
