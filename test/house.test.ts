@@ -17,7 +17,7 @@ import { test } from 'tap'
  * anybody could have kept the process busy, six times cheaper. 115 read both ends of a run in every way there is, so that
  * of random fragments one in 3,000 passes and not one in 270, and make such text three times cheaper again. 20 know a
  * request again that another guest has sent, which halves what one costs that has a connection of its own, as curl's; and
- * the head of one whose body is another, a tenth. A third of all is strip, a third the two readers and the policy;
+ * the head of one whose body is another, a tenth. Two fifths of all are strip, a quarter the two readers and the policy;
  * docs/threat-model.md gives the order in which to read it. */
 const BUDGET = 3360
 
