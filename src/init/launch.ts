@@ -143,6 +143,7 @@ export async function launchProxy(
 
   const { promise: ready, resolve: listens, reject: fails } = Promise.withResolvers<void>()
   let listened = false // ever
+  let uncaught = false
   let toListen = 0 // sockets of this start
   const late = setTimeout(() => fails(new LaunchError('the proxy process does not listen')), START_LIMIT)
   // The file may be gone, where the package is replaced just now, or no descriptor be left to read it by.
@@ -155,6 +156,7 @@ export async function launchProxy(
   )
 
   function tell(event: Event): void {
+    if (event.kind === 'fault' && event.code === 'UNCAUGHT') uncaught = true
     if (event.kind === 'listening' && --toListen === 0) {
       listened = true
       clearTimeout(late)
@@ -188,7 +190,9 @@ export async function launchProxy(
     },
     served: () => toListen === 0,
     restarting(why, pause) {
-      if (!listened) fails(new LaunchError(`the proxy process ${why} at once: it says why above`))
+      // It says no more than a code when it fails, and before it serves there is one thing that it can lack.
+      const next = uncaught ? 'is RLIMIT_MEMLOCK too low? raise it, or report this' : 'it says why above'
+      if (!listened) fails(new LaunchError(`the proxy process ${why} at once: ${next}`))
       surroundings.restarting(why, pause)
     },
     patience: STOP_LIMIT,

@@ -67,6 +67,38 @@ test('a process of the same user has nothing of the launcher', { skip: skip === 
   t.equal((await attack(other.pid ?? 0)).get('ptrace'), 'leak', 'negative control')
 })
 
+test(
+  'too little locked memory for what is derived from the macaroon is named, and what to raise',
+  { skip },
+  async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'dotfly-launcher-'))
+    t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+    const file = join(directory, 'macaroon')
+    writeFileSync(file, CREDENTIAL, { mode: 0o600 })
+    for (const path of [directory, file]) chownSync(path, NOBODY, NOBODY)
+    const words = ['--socket', join(directory, 'api'), '--flyd', 'http://127.0.0.1:9', '--macaroon-file', file]
+    const child = spawn(
+      'bash',
+      [
+        '-c',
+        // Without what tap adds, whose hook wants to write where this user may not.
+        'unset NODE_OPTIONS; ulimit -l 256 && exec "$@"',
+        'bash',
+        NODE,
+        '--disable-warning=ExperimentalWarning',
+        BIN,
+        'proxy',
+        ...words,
+      ],
+      { ...as, env: { PATH }, cwd: '/' },
+    )
+    const [stdout, stderr, { code }] = await Promise.all([text(child.stdout), text(child.stderr), ended(child)])
+    t.match(stdout, '"code":"UNCAUGHT"')
+    t.match(stderr, /^dotfly: the proxy process ended with code 70 at once: is RLIMIT_MEMLOCK too low\? raise it/m)
+    t.equal(code, 1)
+  },
+)
+
 test('SIGUSR1 opens no inspector in the launcher, whose port any user could dial', { skip }, async (t) => {
   const { pid, said } = await launched(t)
   process.kill(pid, 'SIGUSR1')
