@@ -67,7 +67,7 @@ export const FINDINGS = {
   TOKEN_REFUSED: {
     level: 'wrong',
     what: ({ about, seen }) => `${about} answers a request for a token with ${seen}`,
-    fix: () => 'is the audience right? otherwise see the log of dotfly proxy',
+    fix: () => 'is the audience right? otherwise check --flyd of dotfly proxy, and its log',
   },
   AUDIENCE_NOT_ALLOWED: {
     level: 'wrong',

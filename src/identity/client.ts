@@ -219,7 +219,7 @@ function refused({ status, body, retryAfter }: Answer, { socket, audience }: Tok
     case 504:
       return trouble('FLYD_SLOW', `flyd did not answer in time behind ${socket} (504): try again`)
     default:
-      return trouble('UNEXPECTED_ANSWER', `${socket} answered with status ${status}`)
+      return trouble('UNEXPECTED_ANSWER', `${socket} answered with status ${status}: see dotfly doctor`)
   }
 }
 

@@ -133,7 +133,9 @@ function listen(server: Server, address: MetricsAddress | { fd: number }): Promi
     server.once('error', (caught: NodeJS.ErrnoException) => {
       const where =
         'path' in address ? address.path : 'host' in address ? `${address.host}:${address.port}` : 'its socket'
-      fail(new Failure(`cannot serve metrics at ${where} (${caught.code ?? reason(caught)})`, { cause: caught }))
+      const why =
+        caught.code === 'EADDRINUSE' ? ': it is in use, choose another' : ` (${caught.code ?? reason(caught)})`
+      fail(new Failure(`cannot serve metrics at ${where}${why}`, { cause: caught }))
     })
     if ('path' in address) removeStale(address.path)
     server.listen(address, listening)

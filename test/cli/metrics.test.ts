@@ -76,7 +76,7 @@ test('an address is loopback or a Unix socket', async (t) => {
   const first = await serveMetrics({ host: '127.0.0.1', port: 0 }, [SOCKET])
   t.teardown(() => first.close())
   await t.rejects(serveMetrics({ host: '127.0.0.1', port: first.port ?? 0 }, [SOCKET]), {
-    message: /cannot serve metrics at .* \(EADDRINUSE\)/,
+    message: /cannot serve metrics at .*: it is in use, choose another/,
   })
 })
 

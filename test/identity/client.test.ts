@@ -119,7 +119,7 @@ const ANSWERS: Record<string, [status: number, body: string, code: string, says:
     /has too many connections \(503\): close idle ones/,
   ],
   'flyd slow': [504, '{"error":"slow","code":"FLYD_TIMEOUT"}', 'FLYD_SLOW', /did not answer in time/],
-  'a redirect, which is not followed': [302, '', 'UNEXPECTED_ANSWER', /status 302/],
+  'a redirect, which is not followed': [302, '', 'UNEXPECTED_ANSWER', /answered with status 302: see dotfly doctor$/],
   'an error page with status 200': [200, '{"error":"no"}', 'NOT_A_TOKEN', /not a token/],
   'an empty answer': [200, '', 'NOT_A_TOKEN', /not a token/],
   'a token with a word behind it': [200, `${TOKEN} x`, 'NOT_A_TOKEN', /not a token/],

@@ -71,7 +71,7 @@ test('init --metrics: an address that is taken is said, and the boot goes on', a
     namespace: false,
     options: ['--metrics', `127.0.0.1:${port}`],
   })
-  await init.until(/\[metrics\] cannot serve metrics at 127\.0\.0\.1:\d+ \(EADDRINUSE\): there are none/)
+  await init.until(/\[metrics\] cannot serve metrics at 127\.0\.0\.1:\d+: it is in use, choose another: there are none/)
   writeFileSync(heard, '')
   t.equal((await init.ended).code, 7)
   t.notMatch(init.log(), /starting it again/)
