@@ -23,6 +23,8 @@ export interface CanaryOptions {
   /** True: a sample that takes a second or two, for a start-up check; false: all of it. */
   quick: boolean
   progress?: (done: number, of: number) => void
+  /** Once aborted, nothing more is tried, and the report is of no use. */
+  stop?: AbortSignal
 }
 
 export interface CanaryReport {
@@ -47,7 +49,7 @@ const QUICK_FORMATS = 2
 const IN_FLIGHT = 8
 
 /** Runs it. Throws a Failure where the proxy dies or falls silent, a LaunchError where it cannot start. */
-export async function runCanary({ seed, quick, progress }: CanaryOptions): Promise<CanaryReport> {
+export async function runCanary({ seed, quick, progress, stop }: CanaryOptions): Promise<CanaryReport> {
   const formats = quick ? FORMATS.slice(0, QUICK_FORMATS) : FORMATS
   const rows = new Map(POSITIONS.map(({ name }) => [name, { position: name, tried: 0, leaks: 0 }]))
   const report: CanaryReport = { formats: formats.length, spellings: 0, rows: [...rows.values()], leaks: [] }
@@ -65,10 +67,12 @@ export async function runCanary({ seed, quick, progress }: CanaryOptions): Promi
   )
   let done = 0
   for (const { format, dice, secret, spellings } of plans) {
+    if (stop?.aborted === true) break
     const cases = (function* (): Generator<Case> {
       for (const position of POSITIONS) {
         const count = size(position, spellings)
         for (let i = 0; i < count; i++) {
+          if (stop?.aborted === true) return
           const spelling = (count === spellings.length ? spellings[i] : undefined) ?? dice.pick(spellings)
           const known = spelling.apply(dice)
           yield { position, format, spelling: spelling.name, known, pieces: position.answer(known.bytes, dice) }

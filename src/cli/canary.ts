@@ -6,6 +6,7 @@ import type { CanaryReport } from '../canary/canary.ts'
 import { Failure, UsageError } from '../errors.ts'
 import { LaunchError } from '../init/error.ts'
 import { type Grammar, readArguments } from './arguments.ts'
+import { askedToEnd } from './signals.ts'
 import { coloured, patiently } from './terminal.ts'
 
 const HELP = `Usage: dotfly canary [OPTION…]
@@ -21,7 +22,8 @@ every byte that the guest receives. Prints a table. Takes a minute or two.
 
 No credential of yours is used, and no socket but its own.
 
-Exit codes: 0 nothing leaked, 1 something did or it could not run, 2 wrong usage.
+Exit codes: 0 nothing leaked, 1 something did or it could not run, 2 wrong usage,
+128+N interrupted by signal N.
 
 Example:
 
@@ -42,6 +44,10 @@ export async function canary(words: readonly string[]): Promise<number> {
   })
   if (asked === undefined) return 0
   const { quick, seed, json } = asked
+  // It takes minutes, so people interrupt it: what it made must not stay, a file that looks like a macaroon among it.
+  const wish = askedToEnd()
+  const stop = new AbortController()
+  void wish.signal.then(() => stop.abort())
   const report = await patiently('searching answers', (how) => {
     let percent = 0
     const progress = (done: number, of: number): void => {
@@ -49,11 +55,13 @@ export async function canary(words: readonly string[]): Promise<number> {
       if (now > percent) how(`${now} %`)
       percent = now
     }
-    return runCanary({ seed, quick, progress })
+    return runCanary({ seed, quick, progress, stop: stop.signal })
   }).catch((caught: unknown) => {
     if (caught instanceof LaunchError) throw new Failure(caught.message, { cause: caught })
     throw caught
   })
+  if (wish.asked) return wish.code
+  wish.ignore()
   process.stdout.write(json ? `${JSON.stringify({ seed, ...report })}\n` : table(seed, report))
   return report.leaks.length === 0 ? 0 : 1
 }

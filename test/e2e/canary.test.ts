@@ -1,11 +1,22 @@
 // The canary is a check, so it must be able to fail.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { dotfly } from '../cli/dotfly.ts'
+import { BIN, dotfly, ended, NODE, plain } from '../cli/dotfly.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -33,4 +44,20 @@ test('canary: nothing leaks, and a proxy without its filter is found out', async
     leaks.length > 0 && leaks.every(({ position }) => position.startsWith('body')),
     `${leaks.length} leaks, all in bodies`,
   )
+})
+
+test('canary: whoever interrupts it finds neither its directory nor its proxy afterwards', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'dotfly-interrupted-'))
+  chmodSync(directory, 0o755) // the proxy is another user
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const child = spawn(NODE, ['--disable-warning=ExperimentalWarning', BIN, 'canary'], {
+    env: { ...plain(), TMPDIR: directory },
+    stdio: 'ignore',
+  })
+  const end = ended(child)
+  const socket = (): boolean => readdirSync(directory).some((name) => existsSync(join(directory, name, 'api')))
+  while (!socket() && child.exitCode === null) await new Promise((later) => setTimeout(later, 20))
+  child.kill('SIGINT')
+  t.strictSame(await end, { code: 130, signal: null })
+  t.strictSame(readdirSync(directory), [])
 })
