@@ -120,14 +120,7 @@ function escapes(c: number): string[] {
     `\\x${hex2(c)}`,
     `\\${c.toString(8).padStart(3, '0')}`,
   ]
-  return [
-    ...forms,
-    `&#${c || ''};`,
-    `&#x${c ? c.toString(16) : ''};`,
-    `&#x${hex2(c)};`,
-    twice(hex2(c)),
-    twice(hex2(c).toUpperCase()),
-  ]
+  return [...forms, `&#${c};`, `&#x${c.toString(16)};`, `&#x${hex2(c)};`, twice(hex2(c)), twice(hex2(c).toUpperCase())]
 }
 
 /** Names, each followed by its byte. */

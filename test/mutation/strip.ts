@@ -141,6 +141,7 @@ const MUTANTS: [string, File, string, string][] = [
     'introducer === 0x25 && second >= 0',
     'introducer === 0x125 && second >= 0',
   ],
+  ['a NUL is cut without its 0', 'spellings', '`&#${c};`', "`&#${c || ''};`"],
   ['what is cut may hold no escape', 'spellings', ' && !(n % 3 === 2 && c === 0x25)', ''],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],

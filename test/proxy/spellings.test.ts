@@ -105,7 +105,7 @@ test('what is no escape is not read as one', async (t) => {
     '= ',
     '\\400',
   ]) {
-    t.equal(escapeAt(Buffer.from(text), 0), text === '&#;' ? (3 << 8) | 0 : 0, text)
+    t.equal(escapeAt(Buffer.from(text), 0), 0, text)
   }
 })
 

@@ -32,6 +32,9 @@ test('what is left of a unit counts, however the whole ones beside it may be rea
     ['%61kd7m%25%37%30', 'only half of it is told'],
     ['#56;zkd7&#109;p2', 'decimal, and before raw bytes'],
     ['6b;d7mp&#50;xv5t', 'hexadecimal, and before raw bytes'],
+    ['#0;w8zkd7mp2xv5t', 'of a NUL, at the beginning'],
+    ['x0;w8zkd7mp2xv5t', 'or hexadecimal'],
+    ['w8zkd7mp2xv5t&#0', 'or at the end'],
   ] as const) {
     const body = Buffer.from(`<${window}>`)
     t.ok(windowIn(body, all), window)
