@@ -227,7 +227,8 @@ export function escapeBefore(b: Uint8Array, i: number): number {
     const escape = escapeAt(b, i - length)
     if (lengthOf(escape) === length) return escape
   }
-  return 0
+  // `\0` is a NUL, whatever `\06` may become.
+  return b[i - 1] === 0x30 && b[i - 2] === 0x5c ? 2 << 8 : 0
 }
 
 /** Bytes of one gap that ends before `i`, or 0. */

@@ -142,6 +142,12 @@ const MUTANTS: [string, File, string, string][] = [
     'introducer === 0x125 && second >= 0',
   ],
   ['a NUL is cut without its 0', 'spellings', '`&#${c};`', "`&#${c || ''};`"],
+  [
+    '\\0 before digits is no gap',
+    'spellings',
+    '=== 0x30 && b[i - 2] === 0x5c ? 2 << 8',
+    '=== 0x130 && b[i - 2] === 0x5c ? 2 << 8',
+  ],
   ['what is cut may hold no escape', 'spellings', ' && !(n % 3 === 2 && c === 0x25)', ''],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],
