@@ -257,11 +257,15 @@ export function unitBefore(
 ): number {
   for (let at = i, gap = 1; gap > 0 && at > i - WINDOW; at -= gap) {
     const escape = at === i ? before : escapeBefore(b, at)
+    const c = b[at - 1] ?? 1
+    gap = gapOf(escape, c)
+    // A line break, and the `=` before it, that may be the secret's own are: quoted-printable writes such otherwise.
+    if (gap > 1 && isGap(c) && c === want) return ((i - at) << 8) | 1
+    if (gap > 1 && isGap(c) && stream[b[at - gap] ?? 0] === want) return ((i - at + gap - 1) << 8) | 1
     if (escape > 0 && stream[escape & 255] === want) return ((i - at) << 8) | lengthOf(escape)
     // Raw, unless it is the `A` of %0A.
     const isRaw = escape === 0 || !isGap(escape & 255)
-    if (isRaw && at > 0 && stream[b[at - 1] ?? 0] === want) return ((i - at) << 8) | 1
-    gap = gapOf(escape, b[at - 1])
+    if (isRaw && at > 0 && stream[c] === want) return ((i - at) << 8) | 1
   }
   return 0
 }

@@ -148,6 +148,8 @@ const MUTANTS: [string, File, string, string][] = [
     '=== 0x30 && b[i - 2] === 0x5c ? 2 << 8',
     '=== 0x130 && b[i - 2] === 0x5c ? 2 << 8',
   ],
+  ['every line break behind a = is soft', 'spellings', 'isGap(c) && c === want', 'isGap(c) && c !== c'],
+  ['every = before a line break is soft', 'spellings', 'isGap(c) && stream[b[at - gap]', 'c < 0 && stream[b[at - gap]'],
   ['what is cut may hold no escape', 'spellings', ' && !(n % 3 === 2 && c === 0x25)', ''],
   ['the end of a line is held', 'strip', 'b[b.length - 1] === 0x0a', 'b[b.length - 1] === 0x100'],
   ['what was held is lost at the end', 'strip', 'this.#context.length - this.#held)', 'this.#context.length)'],

@@ -54,6 +54,7 @@ test('what reads in two ways is judged in each', async (t) => {
     ['tokqwz8x61kd7mp2xv5tbn9rj', 'qwz8x\\061kd7mp2x', 'an escape, or a gap with raw digits behind it'],
     ['tok_qwz%kd7mp2xv5tbn9rjh', 'underbar;qwz%252', 'its end is an escape, or what is left of a longer one'],
     ['tq04wx8zkd7mp2xv5tbn9rjh', 'q\\004wx8zkd7mp2x', 'a gap with raw digits behind it, or an escape'],
+    ['tqw=8zkd7mp2xv5tbn9rjhyx', 'w=\n8zkd7mp2xv5tb', 'a raw `=` and a gap, or a gap'],
   ] as const) {
     const secret = opaque(text)
     const body = Buffer.from(`~${window}~`)
@@ -64,6 +65,14 @@ test('what reads in two ways is judged in each', async (t) => {
     Buffer.from('<at 1VylF  ta%250a9B2d93/A6a8fBb//0104>'),
   ])
   t.equal(run.toString(), `<at 1VylF ${'*'.repeat(28)}>`, 'an `a` that is the end of a gap, too')
+})
+
+test('a line break of the secret, and the padding before it, are its own', async (t) => {
+  const bytes = Buffer.from('kd7mya==\n0016xv5tbn9rjh')
+  const secret = { ...opaque(bytes.toString('base64')), decoded: [{ bytes, secret: Array.from(bytes, () => true) }] }
+  const body = Buffer.from('~79a==\n0016xv5tbn~')
+  t.ok(windowIn(body, needlesOf(secret)))
+  t.match(through(plain(secret), [body]).toString(), /^~79\*{14}~$/)
 })
 
 test('where one case ends another may go on', async (t) => {
