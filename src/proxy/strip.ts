@@ -196,9 +196,15 @@ export class Needles {
       at += length
       if (k === 24) this.#tryGram(b, first, gram)
     }
+    // Where 5 bytes of gaps stand among raw ones and what is left of a unit, 4 may be in a row only across these.
+    if (!few && (at - p > 8 || at >= b.length))
+      for (let k = 1, before = 0; k < 4 && k <= p; k++)
+        this.#tryGram(b, p - k, (before = (before << 8) | fold(b[p - k] ?? 0)) | (gram << (8 * k)))
     // Of long units a window has few: it is to be found by 2 of its bytes, the first of them perhaps cut. Two bytes are
     // soon found by chance: within a long run, such as public text, they are that run's.
     if (first < 0 || !few || (p > this.#long.from && at <= this.#long.to)) return
+    if (p >= 2 && first > p && first - p + pathAt(b, first) >= WINDOW / 2)
+      this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)
     const one = gram & 255
     const cut = headless(b, p)
     if (second >= 0) this.#tryPair(b, first, gram & 0xffff, 0)

@@ -141,6 +141,8 @@ const MUTANTS: [string, File, string, string][] = [
     'introducer === 0x25 && second >= 0',
     'introducer === 0x125 && second >= 0',
   ],
+  ['nothing stands across a wide gap', 'strip', '(at - p > 8 || at >= b.length)', '(at < 0)'],
+  ['no raw bytes before a gap and a cut unit', 'strip', 'first - p + pathAt(b, first) >= WINDOW / 2', 'first < 0'],
   ['a NUL is cut without its 0', 'spellings', '`&#${c};`', "`&#${c || ''};`"],
   [
     '\\0 before digits is no gap',

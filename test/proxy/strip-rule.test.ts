@@ -35,6 +35,9 @@ test('what is left of a unit counts, however the whole ones beside it may be rea
     ['#0;w8zkd7mp2xv5t', 'of a NUL, at the beginning'],
     ['x0;w8zkd7mp2xv5t', 'or hexadecimal'],
     ['w8zkd7mp2xv5t&#0', 'or at the end'],
+    ['u0071w8z\n\n\n\n\nkd7', 'a wide gap, and three raw bytes on either side'],
+    ['w8z\n\n\n\n\n%25%36%6', 'raw bytes, a raw gap and what is cut'],
+    ['u0071w8z%0a%25%3', 'or an escaped one'],
   ] as const) {
     const body = Buffer.from(`<${window}>`)
     t.ok(windowIn(body, all), window)
