@@ -211,7 +211,7 @@ export class Needles {
     if (p > 0) this.#tryPair(b, p - 1, fold(b[p - 1] ?? 0) | (one << 8), 0)
     if (cut >= 0) this.#tryPair(b, first, fold(cut) | (one << 8), 1)
     // What stands here may be the end of `%25%36%31`, with raw bytes behind it.
-    if (introducer === 0x25 && second >= 0 && INTRODUCES[b[second] ?? 0] === 0)
+    if (introducer === 0x25 && second >= 0 && escapeAt(b, second) === 0)
       this.#tryPair(b, second, (gram >> 8) & 0xffff, 0)
   }
 
