@@ -342,8 +342,7 @@ export class Needles {
     // The unit at an end may be part of a longer one instead: `6` is spelled by `36` without its `%`, by `%36`, and by
     // `25%33%36`.
     const from = this.#unitFrom[next - 1] ?? 0
-    const to = from + cutAt(b, from, want(next - 1), kind, false)
-    if (to > end) tails.push({ from, to, n: next - 1 })
+    for (const tail of cuts(b, from, next - 1, want(next - 1), kind, false)) if (tail.to > end) tails.push(tail)
     const heads = cuts(b, start, first - 1, want(first - 1), kind, true)
     for (let n = first; n < first + UNITS_OF_ONE && n < next; n++) {
       const to = this.#unitTo[n] ?? 0

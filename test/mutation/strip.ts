@@ -144,6 +144,12 @@ const MUTANTS: [string, File, string, string][] = [
   ['nothing stands across a wide gap', 'strip', '(at - p > 8 || at >= b.length)', '(at < 0)'],
   ['no raw bytes before a gap and a cut unit', 'strip', 'first - p + pathAt(b, first) >= WINDOW / 2', 'first < 0'],
   ['what begins an escape is one', 'strip', 'escapeAt(b, second) === 0', 'INTRODUCES[b[second] ?? 0] === 0'],
+  [
+    'no gap at the end may begin with a raw byte',
+    'strip',
+    'if (tail.to > end) tails',
+    'if (tail.to > end && tail.from === from) tails',
+  ],
   ['a NUL is cut without its 0', 'spellings', '`&#${c};`', "`&#${c || ''};`"],
   [
     '\\0 before digits is no gap',

@@ -57,6 +57,7 @@ test('what reads in two ways is judged in each', async (t) => {
     ['tokqwz8x61kd7mp2xv5tbn9rj', 'qwz8x\\061kd7mp2x', 'an escape, or a gap with raw digits behind it'],
     ['tok_qwz%kd7mp2xv5tbn9rjh', 'underbar;qwz%252', 'its end is an escape, or what is left of a longer one'],
     ['tok_qwz%kd7mp2xv5tbn9rjh', '~~~~~~%37%61%kd7mp2xv5', 'its beginning is two escapes, and raw bytes begin as one'],
+    ['tokqwzkd7mp2\\gv5tbn9rjh', 'tokqwzkd7mp2\\x0a', 'a gap, or a raw backslash'],
     ['tq04wx8zkd7mp2xv5tbn9rjh', 'q\\004wx8zkd7mp2x', 'a gap with raw digits behind it, or an escape'],
     ['tqw=8zkd7mp2xv5tbn9rjhyx', 'w=\n8zkd7mp2xv5tb', 'a raw `=` and a gap, or a gap'],
   ] as const) {
