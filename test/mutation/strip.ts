@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 // The quick ones first: most mutants never see the rest.
-const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'scan', 'strip-rule', 'strip'].map(
+const TESTS = ['anatomy', 'spellings', 'strip-innocent', 'scan', 'strip-shapes', 'strip-rule', 'strip'].map(
   (name) => `test/proxy/${name}.test.ts`,
 )
 
