@@ -20,6 +20,7 @@ import {
   headless,
   isGap,
   lengthOf,
+  LONGEST_ESCAPE,
   mayBeCut,
   needles,
   pathAt,
@@ -278,9 +279,9 @@ export class Needles {
   #remember(b: Buffer, first: number, next: number, seed: number, i: number): number {
     let cases = 15 // all four, as bits
     for (let n = first - 1; n <= next; n++) cases &= AGREE[i]?.[this.#bytes[n] ?? 0] ?? 0
-    // Found by the `a` of `%0a`, a run is not all that its other bytes would find.
-    const [from, to] = [this.#unitFrom[seed] ?? 0, this.#unitTo[seed] ?? 0]
-    if (to - from === 1 && escapeBefore(b, to) !== 0) return cases
+    // Found by a byte within an escape, such as the `0` of `%0a`, a run is not all that its other bytes would find.
+    const from = this.#unitFrom[seed] ?? 0
+    for (let k = 1; k < LONGEST_ESCAPE; k++) if (lengthOf(escapeAt(b, from - k)) > k) return cases
     for (let n = first; n < next; n++) {
       const at = this.#epoch - (this.#unitFrom[n] ?? 0)
       this.#judgedIn[n] = cases | (this.#judgedAt[n] === at ? (this.#judgedIn[n] ?? 0) : 0)

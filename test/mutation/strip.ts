@@ -124,7 +124,7 @@ const MUTANTS: [string, File, string, string][] = [
   [
     'a run found in the middle of an escape stands for all',
     'strip',
-    'if (to - from === 1 && escapeBefore(b, to) !== 0) return cases',
+    'if (lengthOf(escapeAt(b, from - k)) > k) return cases',
     '',
   ],
   ['all is blanked already', 'strip', 'return start >= from && end <= to &&', 'return'],

@@ -38,6 +38,8 @@ test('what is left of a unit counts, however the whole ones beside it may be rea
     ['u0071w8z\n\n\n\n\nkd7', 'a wide gap, and three raw bytes on either side'],
     ['w8z\n\n\n\n\n%25%36%6', 'raw bytes, a raw gap and what is cut'],
     ['u0071w8z%0a%25%3', 'or an escaped one'],
+    ['u006bd7m%25%37%3', 'three raw bytes between two that are cut'],
+    ['u006bd7mp2x&#118', 'or six'],
   ] as const) {
     const body = Buffer.from(`<${window}>`)
     t.ok(windowIn(body, all), window)
@@ -59,6 +61,7 @@ test('what reads in two ways is judged in each', async (t) => {
     ['tok_qwz%kd7mp2xv5tbn9rjh', '~~~~~~%37%61%kd7mp2xv5', 'its beginning is two escapes, and raw bytes begin as one'],
     ['tokqwzkd7mp2\\gv5tbn9rjh', 'tokqwzkd7mp2\\x0a', 'a gap, or a raw backslash'],
     ['tq04wx8zkd7mp2xv5tbn9rjh', 'q\\004wx8zkd7mp2x', 'a gap with raw digits behind it, or an escape'],
+    ['tokqwzry0akd7mp2xv5tbn9rjh', '~~~~0a%0akd7mp2xv5tb', 'digits of a gap, or those that stand before it'],
     ['tqw=8zkd7mp2xv5tbn9rjhyx', 'w=\n8zkd7mp2xv5tb', 'a raw `=` and a gap, or a gap'],
   ] as const) {
     const secret = opaque(text)
