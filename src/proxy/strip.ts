@@ -69,6 +69,8 @@ export class Needles {
   readonly #judgedAt: Float64Array
   readonly #judgedIn: Uint8Array
   #epoch = 0
+  /** Where the four bytes end that `#around` has looked at last. */
+  readonly #ends = new Int32Array(4)
   /** What `#escapeBefore` has found last, and where. */
   readonly #ended = { at: -1, escape: 0 }
 
@@ -180,6 +182,7 @@ export class Needles {
     let first = -1
     let second = -1
     let few = false
+    this.#ends.fill(0)
     for (let k = 0; k < 32; k += 8) {
       let c = b[at] ?? 0
       let length = 1
@@ -194,13 +197,15 @@ export class Needles {
       if (first < 0) first = at
       else if (second < 0) second = at
       gram |= fold(c) << k
-      at += length
+      this.#ends[k >> 3] = at += length
       if (k === 24) this.#tryGram(b, first, gram)
     }
     // Where 5 bytes of gaps stand among raw ones and what is left of a unit, 4 may be in a row only across these.
     if (!few && (at - p > 8 || at >= b.length))
-      for (let k = 1, before = 0; k < 4 && k <= p; k++)
-        this.#tryGram(b, p - k, (before = (before << 8) | fold(b[p - k] ?? 0)) | (gram << (8 * k)))
+      for (let k = 1, before = 0; k < 4 && k <= p; k++) {
+        before = (before << 8) | fold(b[p - k] ?? 0)
+        if ((this.#ends[3 - k] ?? 0) - p + k <= WINDOW) this.#tryGram(b, p - k, before | (gram << (8 * k)))
+      }
     // Of long units a window has few: it is to be found by 2 of its bytes, the first of them perhaps cut. Two bytes are
     // soon found by chance: within a long run, such as public text, they are that run's.
     if (first < 0 || !few || (p > this.#long.from && at <= this.#long.to)) return
@@ -281,7 +286,8 @@ export class Needles {
     for (let n = first - 1; n <= next; n++) cases &= AGREE[i]?.[this.#bytes[n] ?? 0] ?? 0
     // Found by a byte within an escape, such as the `0` of `%0a`, a run is not all that its other bytes would find.
     const from = this.#unitFrom[seed] ?? 0
-    for (let k = 1; k < LONGEST_ESCAPE; k++) if (lengthOf(escapeAt(b, from - k)) > k) return cases
+    for (let k = 1; k < LONGEST_ESCAPE; k++)
+      if (INTRODUCES[b[from - k] ?? 1] !== 0 && lengthOf(escapeAt(b, from - k)) > k) return cases
     for (let n = first; n < next; n++) {
       const at = this.#epoch - (this.#unitFrom[n] ?? 0)
       this.#judgedIn[n] = cases | (this.#judgedAt[n] === at ? (this.#judgedIn[n] ?? 0) : 0)
