@@ -53,6 +53,7 @@ export class Loop {
   readonly #one = new Int32Array(this.#words)
   #now = 0 // 0: not in a turn
   #late: (() => void)[] = []
+  #next: (() => void)[] = []
 
   constructor() {
     // A callback from native code must not throw, and what it starts would run outside of Node's books.
@@ -80,6 +81,12 @@ export class Loop {
     else this.#late.push(run)
   }
 
+  /** Calls `run` when everybody else who is ready has had a turn. */
+  nextTurn(run: () => void): void {
+    if (this.#now === 0) setImmediate(run)
+    else this.#next.push(run)
+  }
+
   /** Tells `watcher` of `events` (IN, OUT, GONE) at `fd` for as long as they last, and of no others any more. With none,
    * nothing is told, not even that the other side is gone. Before `fd` is closed, or it would be another's. False where
    * the kernel refuses. */
@@ -102,15 +109,19 @@ export class Loop {
   #turn(): void {
     const found = this.#found
     const until = performance.now() + STAY
-    for (let wait = 0; ; wait = PATIENCE) {
+    for (let wait = 0; ; wait = this.#next.length > 0 ? 0 : PATIENCE) {
       const count = libc.epoll_wait(this.#poll, this.#foundAt, EVENTS, wait)
       this.#now = performance.now()
+      const next = this.#next
+      if (next.length > 0) this.#next = []
       // A descriptor that was closed in this round may be another's by now: that one finds nothing to do.
       for (let i = 0, at = 0; i < count; i++, at += this.#words)
         this.#watchers[found[at + this.#words - 2] ?? -1]?.ready(found[at] ?? 0)
+      for (const run of next) run()
       for (let run = this.#late.shift(); run !== undefined; run = this.#late.shift()) run()
-      if (count <= 0 || !this.stays || this.#now > until) break
+      if ((count <= 0 && this.#next.length === 0) || !this.stays || this.#now > until) break
     }
     this.#now = 0
+    if (this.#next.length > 0) setImmediate(() => this.#turn())
   }
 }

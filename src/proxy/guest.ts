@@ -33,6 +33,8 @@ export interface Door {
   readonly report: (event: Event, ask?: Ask) => void
   /** performance.now(), or nearly. */
   readonly now: () => number
+  /** Calls `run` when everybody else has had a turn. */
+  readonly nextTurn: (run: () => void) => void
   readonly closed: (guest: Guest) => void
 }
 
@@ -81,6 +83,7 @@ export class Guest implements Listener, Hearer {
 
   /** The guest went away, with or without its answer. */
   closed(): void {
+    this.#closing = true // what it has sent ahead is asked for nobody
     this.#exchange?.connection?.abandon()
     this.#account()
     this.#door.closed(this)
@@ -154,12 +157,18 @@ export class Guest implements Listener, Hearer {
 
   /** Takes requests until one is in work, the bytes run out, or one is refused for good. `bytes`: all that there is. */
   #next(bytes?: Buffer): void {
-    let all = bytes
+    let refused = false
     while (this.#exchange === undefined && !this.#closing) {
       if (this.pending > HIGH_WATER) {
         // It asks and does not read: no more until it has read all of this, and `drain` comes.
         this.#deadline = this.#door.now() + IDLE_LIMIT
         this.#wire.pause()
+        return
+      }
+      if (refused && this.#reader.partial) {
+        // A thousand in one write, which cost flyd nothing, would keep everybody else waiting: one a turn.
+        this.#wire.pause()
+        this.#door.nextTurn(() => this.#next())
         return
       }
       const request = this.#reader.read()
@@ -169,8 +178,8 @@ export class Guest implements Listener, Hearer {
       }
       this.#deadline = this.#door.now() + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request, '', false)
-      else this.#begin(request, all)
-      all = undefined // what comes behind a refused one is not all that there was
+      else this.#begin(request, refused ? undefined : bytes)
+      refused = true
     }
   }
 

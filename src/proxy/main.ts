@@ -44,6 +44,7 @@ const REQUESTS_TO_TIDY = 20_000 // after as many, and REST, V8 gives back too
 const REST = 60 // s
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
+const TURN = 2 * 1024 // of a guest: what it sends ahead is kept, for each of thousands of connections
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
 
 const loop = new Loop()
@@ -65,16 +66,19 @@ async function serve(launch: Launch): Promise<void> {
   if (!launch.keeps.includes('dumpable')) refuseTracers()
   if (!launch.keeps.includes('new-privileges')) refuseNewRights()
   const credential = new Credential(mapPage(launch.page))
-  const { needles, buffers } = credential.derive((bytes) => {
+  const { needles, buffers, turn } = credential.derive((bytes) => {
     const memory = secretMemory(Needles.memory(bytes.length) + READ_SIZE + WRITE_SIZE)
     if (!memory.secret) report({ kind: 'fault', code: 'NO_SECRET_MEMORY' })
     // What comes from flyd, as it comes, lies there too, and is searched in place; and what is written to it.
+    const buffers = new Buffers(memory.alloc(READ_SIZE), memory.alloc(WRITE_SIZE))
     return {
       needles: new Needles(bytes, memory),
-      buffers: new Buffers(memory.alloc(READ_SIZE), memory.alloc(WRITE_SIZE)),
+      buffers,
+      turn: new Buffers(buffers.read.subarray(0, TURN), buffers.write),
     }
   })
   const now = (): number => loop.now
+  const nextTurn = (run: () => void): void => loop.nextTurn(run)
   const flyd = new Flyd(await dialFlyd(launch.flyd, buffers), credential, now)
   const guests = new Set<Guest>()
   let draining = false
@@ -88,10 +92,11 @@ async function serve(launch: Launch): Promise<void> {
       if (draining && guests.size === 0) end()
     }
     const judge = compile(options)
-    const door: Door = { socket, judge, flyd, needles, seen: new Seen(), heads: new Seen(), report, now, closed }
+    const shared = { flyd, needles, report, now, nextTurn }
+    const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
-      const guest = new Guest((hearer) => new Stream(fd, loop, buffers, hearer), door, caller)
+      const guest = new Guest((hearer) => new Stream(fd, loop, turn, hearer), door, caller)
       guests.add(guest)
       const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
       const room = CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)

@@ -342,6 +342,32 @@ test('guests that never read', { timeout: 40_000 }, async (t) => {
   t.equal((await ask(proxy.path, MINT))[0]?.body, JWT)
 })
 
+test('who sends hundreds of requests in one write has one of them a turn, as everybody has', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const guests = Array.from({ length: 11 }, () => new RawGuest(proxy.path))
+  for (const guest of guests) {
+    guest.socket.write(READ)
+    await guest.answered(1)
+  }
+  // Whoever was first in the queue is served first: all of them are there before anybody is.
+  process.kill(proxy.pid, 'SIGSTOP')
+  const [honest, ...greedy] = guests
+  for (const { socket } of greedy)
+    await new Promise((written) => socket.write(get('/v1/nothing').repeat(400) + READ, written))
+  honest?.socket.write(MINT)
+  await sleep(50)
+  process.kill(proxy.pid, 'SIGCONT')
+  await proxy.until(() => proxy.exchanges().length === 11 + 4000 + 11)
+  const told = proxy.exchanges().slice(11)
+  t.equal(told.filter(({ status }) => status === 404).length, 4000, 'each is answered')
+  const begun = told.find(({ method, status }) => method === 'POST' && status === 200)?.time ?? Infinity
+  const before = told.filter(({ status, time }) => status === 404 && time < begun).length
+  t.comment(`${before} of 4000 refusals came before the one honest request`)
+  t.ok(before < 1000, 'nobody waits for all that one has sent')
+  for (const { socket } of guests) socket.destroy()
+})
+
 test('many idle guests', { timeout: 60_000 }, async (t) => {
   const count = LONG ? 10_000 : 2_000
   const flyd = await startFlyd(t)
