@@ -42,7 +42,6 @@ const HEAD_LIMIT = 5_000 // ms from a request's first byte to the end of its hea
 const IDLE_LIMIT = 75_000 // ms between requests
 const REQUEST_LIMIT = 100_000 // requests on one connection: then a new one, and a new look at who calls
 const LINGER_LIMIT = 2_000 // ms for a guest to read its last answer and hang up; what it still sends is thrown away
-const HIGH_WATER = 1024 * 1024 // unsent bytes at which a guest that asks and does not read is heard no more
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n')
 
 export class Guest implements Listener, Hearer {
@@ -145,7 +144,7 @@ export class Guest implements Listener, Hearer {
     }
     const fresh = !this.#reader.partial
     const { last } = this.#seen
-    if (fresh && last !== undefined && this.#seen.at(bytes, 0) === bytes.length && this.pending <= HIGH_WATER) {
+    if (fresh && last !== undefined && this.#seen.at(bytes, 0) === bytes.length && this.pending === 0) {
       this.#serve(last)
       return
     }
@@ -159,8 +158,8 @@ export class Guest implements Listener, Hearer {
   #next(bytes?: Buffer): void {
     let refused = false
     while (this.#exchange === undefined && !this.#closing) {
-      if (this.pending > HIGH_WATER) {
-        // It asks and does not read: no more until it has read all of this, and `drain` comes.
+      if (this.pending > 0) {
+        // It asks and does not read what the kernel keeps for it: no more until it has, and `drained` comes.
         this.#deadline = this.#door.now() + IDLE_LIMIT
         this.#wire.pause()
         return

@@ -338,6 +338,20 @@ test('guests that never read', { timeout: 40_000 }, async (t) => {
     'each refusal arrives when it reads',
   )
   refused.socket.destroy()
+
+  const crowd = Array.from({ length: 40 }, () => new RawGuest(proxy.path))
+  const few = rss(proxy.pid)
+  for (const { socket } of crowd) {
+    socket.pause()
+    socket.write(junk.repeat(20_000))
+  }
+  await sleep(5000)
+  t.comment(`40 such guests at once: RSS ${few.toFixed(0)} -> ${rss(proxy.pid).toFixed(0)} MB`)
+  t.ok(
+    rss(proxy.pid) - few < 48,
+    'however many they are: what one has not read is what the kernel keeps, and one answer',
+  )
+  for (const { socket } of crowd) socket.destroy()
   flyd.answer = healthy
   t.equal((await ask(proxy.path, MINT))[0]?.body, JWT)
 })
