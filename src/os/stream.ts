@@ -6,6 +6,7 @@ import { errno } from './errno.ts'
 import { GONE, IN, OUT } from './loop.ts'
 import type { Loop, Watcher } from './loop.ts'
 
+const MSG_PEEK = 2
 const EINTR = 4
 const EAGAIN = 11
 const SHUT_WR = 1
@@ -16,6 +17,7 @@ const { functions: libc } = ffi.dlopen(null, {
   write: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
   writev: { arguments: ['i32', 'pointer', 'i32'], return: 'i32' },
   close: { arguments: ['i32'], return: 'i32' },
+  recv: { arguments: ['i32', 'pointer', 'u32', 'i32'], return: 'i32' },
   shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
 })
 
@@ -75,6 +77,12 @@ export class Stream implements Watcher {
   /** Bytes written that the kernel has not taken. */
   get pending(): number {
     return this.#pending
+  }
+
+  /** Of a socket: nothing has come that was not read, not even the end. */
+  get quiet(): boolean {
+    // To where nothing waits to be written, so that what is read stays as it is.
+    return libc.recv(this.#fd, this.#buffers.writeAt, 1, MSG_PEEK) < 0
   }
 
   /** Writes `parts` in order, in one call where they fit; true when the kernel has taken all of them. What it does not

@@ -53,7 +53,8 @@ export class Flyd {
   ask(ask: Ask, asker: Asker): void {
     this.asked++
     let idle = this.#idle.pop()
-    while (idle?.stale === true) {
+    // What is there before it is asked answers nobody: it would be one more answer to the guest before.
+    while (idle !== undefined && (idle.stale || !idle.quiet)) {
       idle.abandon()
       idle = this.#idle.pop()
     }
@@ -161,6 +162,10 @@ export class Connection implements Hearer {
     return Math.abs(Date.now() - this.#idleSince) > IDLE_LIMIT
   }
 
+  get quiet(): boolean {
+    return this.#wire.quiet
+  }
+
   expire(now: number): void {
     if (this.#asker === undefined) {
       if (this.stale) this.abandon()
@@ -195,7 +200,8 @@ export class Connection implements Hearer {
       return
     }
     this.#asker = undefined
-    if (this.#reader.reusable) {
+    // Answered before it was all sent: flyd may answer it once more when it is, and that would be the next guest's.
+    if (this.#reader.reusable && this.#wire.pending === 0) {
       this.#idleSince = Date.now()
       this.#pool.idle()
     } else this.#wire.destroy()

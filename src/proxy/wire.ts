@@ -6,6 +6,8 @@ import type { Hearer } from '../os/stream.ts'
 export interface Wire {
   /** Bytes written that the kernel has not taken. */
   readonly pending: number
+  /** Nothing has come that was not read; as far as can be told without reading it. */
+  readonly quiet: boolean
   /** True when the kernel has taken all of it. `kept`: nobody changes the parts any more; otherwise they are free to be
    * used again when this returns. */
   write(parts: readonly Buffer[], kept?: boolean): boolean
@@ -46,8 +48,9 @@ export function nodeWire(net: typeof import('node:net'), { host, port, tls, ca }
   socket.on('close', () => hearer.closed())
   return {
     get pending() {
-      return socket.writableLength
+      return socket.writableNeedDrain ? socket.writableLength : 0 // of less than its mark Node learns late that it is gone
     },
+    quiet: true, // Node reads what comes, and tells
     write(parts) {
       socket.cork() // one system call; and of buffers alone, so that nothing is copied on its way there
       for (const part of parts) socket.write(part)

@@ -3,13 +3,13 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, readdirSync, readFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { JWT, leaks, OWN } from '../support/corpus.ts'
-import { healthy, sized, startFlyd, TOKEN_ANSWER } from '../support/flyd.ts'
+import { healthy, JSON_ANSWER, sized, startFlyd, TOKEN_ANSWER } from '../support/flyd.ts'
 import type { FlydConnection, RawFlyd } from '../support/flyd.ts'
 import { ask, get, MINT, post, RawGuest, READ } from '../support/guest.ts'
 import { startProxy } from '../support/proxy.ts'
@@ -185,6 +185,55 @@ test('what is left over on a connection to flyd answers nobody', async (t) => {
   flyd.answer = healthy
   t.equal((await ask(proxy.path, READ))[0]?.body, '{"ok":true}')
   t.equal(flyd.connections.length, 2)
+})
+
+test('what flyd has said before it is asked answers nobody', async (t) => {
+  for (const on of ['unix', 'tcp'] as const) {
+    const flyd = await startFlyd(t, on)
+    const proxy = await startProxy(t, { flyd: flyd.url })
+    const guest = new RawGuest(proxy.path)
+    for (let round = 1; round <= 8; round++) {
+      guest.socket.write(READ)
+      await guest.answered(2 * round - 1)
+      await sleep(round * 5) // wherever it waits for the next bytes
+      // Neither of the two is read before both are there: the guest's request, and a second answer to the one before it.
+      process.kill(proxy.pid, 'SIGSTOP')
+      guest.socket.write(READ)
+      await sleep(30)
+      flyd.connections.findLast(({ closed }) => !closed)?.socket.write(sized('poison'))
+      await sleep(30)
+      process.kill(proxy.pid, 'SIGCONT')
+      await guest.answered(2 * round)
+    }
+    t.same(new Set(guest.answers.map(({ body }) => body)), new Set(['{"ok":true}']), on)
+    guest.socket.destroy()
+  }
+})
+
+test('an answer that is whole before the request has all been sent is the last on its connection', async (t) => {
+  const flyd = await startFlyd(t) // for its directory
+  const path = `${flyd.url.slice('unix:'.length)}2`
+  const sockets: Socket[] = []
+  const server = createServer({ pauseOnConnect: true }, (socket) =>
+    sockets.push(socket.on('error', () => socket.destroy())),
+  ).listen(path)
+  const proxy = await startProxy(t, { flyd: `unix:${path}`, sockets: [{ policy: 'all' }] })
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  // Written anew it is three times as long, which is more than the kernel takes while nobody reads.
+  const large = post('/v1/apps/weather-cat/machines', `{"config":[${'1e15,'.repeat(13_000)}1]}`)
+  const early = ask(proxy.path, large)
+  await come(() => sockets.length === 1)
+  await sleep(100)
+  sockets[0]?.write(sized('early'))
+  t.equal((await early)[0]?.body, 'early')
+  const next = ask(proxy.path, READ)
+  await sleep(100)
+  sockets[0]?.write(sized('poison'))
+  sockets[1]?.write(JSON_ANSWER)
+  t.equal((await next)[0]?.body, '{"ok":true}')
 })
 
 test('a guest that goes away takes the connection to flyd with it', async (t) => {
