@@ -28,6 +28,9 @@ const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
 const TIDY_PAUSE = 500 // ms after it has listened: the entrypoint is there, and so is whatever a first log line loads
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
+const CONNECTIONS = 16_384 // a socket; an idle one costs a few KiB
+const OTHER_FILES = 128 // that the proxy has open besides, with room; and the probe's
+const BESIDE = 192 // connections of a socket beyond its room: root's, flyd's for these, and of who is turned away
 const HEAP_LIMIT = 512 // MiB: all the connections that the proxy takes, with room
 const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument has at most 128 KiB
 
@@ -126,6 +129,7 @@ export async function launchProxy(
 
   const line = JSON.stringify({
     page: FIRST_INHERITED,
+    room: roomFor(options.sockets.length),
     flyd,
     sockets: served.map(({ policy, allow, audiences, uid }, i) => ({
       fd: FIRST_INHERITED + 1 + i,
@@ -251,6 +255,13 @@ function collector(): typeof globalThis.gc {
   process.getBuiltinModule('node:v8').setFlagsFromString('--expose-gc')
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as Node's types have it
   return process.getBuiltinModule('node:vm').runInNewContext('gc') as typeof globalThis.gc
+}
+
+/** Connections that a socket takes: where there are several, so few that who holds all of one, with as many to flyd, leaves
+ * descriptors for the others. Node raises the soft limit to the hard one. */
+function roomFor(sockets: number): number {
+  const share = Math.floor((Number(getLimit('nofile').hard) - OTHER_FILES) / sockets)
+  return Math.max(1, Math.min(CONNECTIONS, Math.floor((share - BESIDE) / (sockets > 1 ? 2 : 1))))
 }
 
 /** Steps that a process can only take for itself. */

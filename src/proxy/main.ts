@@ -2,7 +2,7 @@
 // JSON object, made by src/init/launch.ts; it has an empty environment, and no knob that weakens a guarantee.
 // It says Events, a JSON line each, on descriptor 1; end of input on descriptor 0 or SIGTERM means: drain and end.
 
-import { accept, listenAt, unblock } from '../os/accept.ts'
+import { accept, close, listenAt, unblock } from '../os/accept.ts'
 import { refuseNewRights, refuseTracers } from '../os/confine.ts'
 import { addressOf, dial } from '../os/dial.ts'
 import { IN, Loop } from '../os/loop.ts'
@@ -31,13 +31,14 @@ export interface Launch {
     | { readonly path: string }
     | { readonly host: string; readonly port: number; readonly secure: boolean; readonly ca?: string }
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
+  /** Connections that each socket takes. */
+  readonly room: number
   /** False: only exchanges that were refused, failed or held the credential are told of. */
   readonly tellsAll: boolean
   /** What an operator has asked not to be given up: `--no-harden`. */
   readonly keeps: readonly string[]
 }
 
-const CONNECTION_LIMIT = 16_384 // a socket; an idle connection costs a few KiB
 const RESERVED = 64 // more, for root: whoever holds all others open must not keep init's own clients out
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
 const REQUESTS_TO_TIDY = 20_000 // after as many, and REST, V8 gives back too
@@ -86,8 +87,10 @@ async function serve(launch: Launch): Promise<void> {
 
   const doors = launch.sockets.map((options, socket): { close: () => void } => {
     const served = new Set<Guest>() // whoever is turned away must not take the place of another while it lingers
+    const away = new Set<Guest>() // and lingers, to hear why, only while these are few
     const closed = (guest: Guest): void => {
       served.delete(guest)
+      away.delete(guest)
       guests.delete(guest)
       if (draining && guests.size === 0) end()
     }
@@ -96,13 +99,16 @@ async function serve(launch: Launch): Promise<void> {
     const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
+      const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
+      const isServed = !isAlien && served.size < launch.room + (caller.uid === 0 ? RESERVED : 0)
+      if (!isServed && away.size >= RESERVED) {
+        close(fd)
+        return
+      }
       const guest = new Guest((hearer) => new Stream(fd, loop, turn, hearer), door, caller)
       guests.add(guest)
-      const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
-      const room = CONNECTION_LIMIT + (caller.uid === 0 ? RESERVED : 0)
-      if (isAlien) guest.turnAway('CALLER_NOT_ALLOWED')
-      else if (served.size >= room) guest.turnAway('TOO_MANY_CONNECTIONS')
-      else served.add(guest)
+      ;(isServed ? served : away).add(guest)
+      if (!isServed) guest.turnAway(isAlien ? 'CALLER_NOT_ALLOWED' : 'TOO_MANY_CONNECTIONS')
     }
     return listen(options.fd, take, socket)
   })
