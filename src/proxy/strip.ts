@@ -171,6 +171,8 @@ export class Needles {
     const introducer = b[p] ?? 1
     const isPlain = introducer === SEMICOLON || isGap(introducer)
     if (p >= 4) this.#tryGram(b, p - 4, foldAt(b, p - 4))
+    // `\0` is a gap, too, where it is the beginning of `\061`.
+    if (introducer === 0x5c && b[p + 1] === 0x30) this.#tryGram(b, p + 2, foldAt(b, p + 2))
     // Raw bytes before a long unit that is cut, or a gap and such a one.
     if (!isPlain && p >= 2 && pathAt(b, p) >= 4 && escapeBefore(b, p) === 0 && !this.#isCovered(p))
       this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)

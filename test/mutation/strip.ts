@@ -157,6 +157,12 @@ const MUTANTS: [string, File, string, string][] = [
     '=== 0x30 && b[i - 2] === 0x5c ? 2 << 8',
     '=== 0x130 && b[i - 2] === 0x5c ? 2 << 8',
   ],
+  [
+    '\\0 before digits is looked at as an escape alone',
+    'strip',
+    '=== 0x5c && b[p + 1] === 0x30',
+    '=== 0x15c && b[p + 1] === 0x30',
+  ],
   ['every line break behind a = is soft', 'spellings', 'isGap(c) && c === want', 'isGap(c) && c !== c'],
   ['every = before a line break is soft', 'spellings', 'isGap(c) && stream[b[at - gap]', 'c < 0 && stream[b[at - gap]'],
   ['what is cut may hold no escape', 'spellings', ' && !(n % 3 === 2 && c === 0x25)', ''],

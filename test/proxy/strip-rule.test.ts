@@ -62,6 +62,7 @@ test('what reads in two ways is judged in each', async (t) => {
     ['tokqwzkd7mp2\\gv5tbn9rjh', 'tokqwzkd7mp2\\x0a', 'a gap, or a raw backslash'],
     ['tq04wx8zkd7mp2xv5tbn9rjh', 'q\\004wx8zkd7mp2x', 'a gap with raw digits behind it, or an escape'],
     ['tokqwzry0akd7mp2xv5tbn9rjh', '~~~~0a%0akd7mp2xv5tb', 'digits of a gap, or those that stand before it'],
+    ['tokq13zkd7mp2xv5tbn9rjhyx', '~~~~~u0071\\013zkd7mp2', 'the same behind what is left of a unit'],
     ['tqw=8zkd7mp2xv5tbn9rjhyx', 'w=\n8zkd7mp2xv5tb', 'a raw `=` and a gap, or a gap'],
   ] as const) {
     const secret = opaque(text)
