@@ -124,8 +124,8 @@ const MUTANTS: [string, File, string, string][] = [
   [
     'a run found in the middle of an escape stands for all',
     'strip',
-    'if (lengthOf(escapeAt(b, from - k)) > k) return cases',
-    '',
+    'lengthOf(escapeAt(b, from - k)) > k) return cases',
+    'k < 0) return cases',
   ],
   ['all is blanked already', 'strip', 'return start >= from && end <= to &&', 'return'],
   [
