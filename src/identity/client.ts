@@ -37,6 +37,14 @@ export type Trouble =
   | 'UNEXPECTED_ANSWER'
   | 'NOT_A_TOKEN'
 
+/** No waiting mends these: they stay the same however often one asks. */
+export const HOPELESS: ReadonlySet<Trouble> = new Set<Trouble>([
+  'AUDIENCE_REFUSED',
+  'REQUEST_REFUSED',
+  'SOCKET_PATH_INVALID',
+  'NOT_A_SOCKET', // nor would dotfly proxy replace it
+])
+
 export class IdentityError extends Error {
   override name = 'IdentityError'
   readonly code: Trouble

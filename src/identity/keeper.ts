@@ -3,7 +3,7 @@
 
 import { Failure } from '../errors.ts'
 import { arrange } from './arrange.ts'
-import { IdentityError, requestToken, type Trouble } from './client.ts'
+import { HOPELESS, IdentityError, requestToken } from './client.ts'
 import { type Instant, readClocks } from './clocks.ts'
 import type { Arrangement, SettingsFile, TokenFile, Variables } from './cloud.ts'
 import type { IdentityEvent, NoToken } from './event.ts'
@@ -353,14 +353,6 @@ class Kept {
     this.schedule = schedule
   }
 }
-
-/** Answers that stay the same however often one asks. */
-const HOPELESS: ReadonlySet<Trouble> = new Set<Trouble>([
-  'AUDIENCE_REFUSED',
-  'REQUEST_REFUSED',
-  'SOCKET_PATH_INVALID',
-  'NOT_A_SOCKET',
-])
 
 /** The token as it was signed, without a newline: many programs take the file's bytes as they are. */
 const content = ({ format, audience }: TokenFile, token: string, exp: number): string =>

@@ -1,7 +1,7 @@
 // One token for somebody who would rather wait than fail: a Machine that has just started, or has just been resumed.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { IdentityError, requestToken, type Timed } from './client.ts'
+import { HOPELESS, IdentityError, requestToken, type Timed } from './client.ts'
 import { readClocks } from './clocks.ts'
 import { begin, failed } from './schedule.ts'
 
@@ -13,7 +13,7 @@ export async function untilToken(request: Timed, limit: number): Promise<string>
       const left = until - performance.now()
       return await requestToken({ ...request, timeout: Math.max(LAST_TRY, Math.min(request.timeout, left)) })
     } catch (error) {
-      if (!(error instanceof IdentityError) || LASTING.has(error.code)) throw error
+      if (!(error instanceof IdentityError) || HOPELESS.has(error.code) || error.code === 'CANCELLED') throw error
       const now = readClocks()
       // A person or a script waits: no pause is longer than the rest, and the last try is at the very end.
       schedule = failed(schedule, now, Math.random, { retryAfter: error.retryAfter })
@@ -27,12 +27,3 @@ export async function untilToken(request: Timed, limit: number): Promise<string>
 const LONGEST = 2_000 // ms
 /** Too short a last try would always be a time-out, whatever is really wrong. */
 const LAST_TRY = 200 // ms
-
-/** No waiting mends these. */
-const LASTING: ReadonlySet<IdentityError['code']> = new Set<IdentityError['code']>([
-  'AUDIENCE_REFUSED',
-  'REQUEST_REFUSED',
-  'SOCKET_PATH_INVALID',
-  'NOT_A_SOCKET', // nor would dotfly proxy replace it
-  'CANCELLED',
-])
