@@ -12,13 +12,11 @@ export function askedToEnd(): {
   readonly code: number
   ignore(): void
 } {
-  let asked = false
   let code = 0
   let resolve = (): void => undefined
   const signal = new Promise<void>((done) => (resolve = done))
   const hear = (name: NodeJS.Signals): void => {
-    if (asked) process.exit(128 + constants.signals[name])
-    asked = true
+    if (code > 0) process.exit(128 + constants.signals[name])
     code = 128 + constants.signals[name]
     resolve()
   }
@@ -26,7 +24,7 @@ export function askedToEnd(): {
   return {
     signal,
     get asked() {
-      return asked
+      return code > 0
     },
     get code() {
       return code
