@@ -15,15 +15,9 @@ const FULL: ReadonlySet<number> = new Set([12, 23, 24, 105])
 
 const { functions: libc } = ffi.dlopen(null, {
   accept4: { arguments: ['i32', 'pointer', 'pointer', 'i32'], return: 'i32' },
-  close: { arguments: ['i32'], return: 'i32' },
   fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   listen: { arguments: ['i32', 'i32'], return: 'i32' },
 })
-
-/** Hangs up on a connection that was taken and has no other owner yet. */
-export function close(fd: number): void {
-  libc.close(fd)
-}
 
 /** Makes a descriptor that was handed to us non-blocking. */
 export function unblock(fd: number): void {

@@ -2,7 +2,8 @@
 // JSON object, made by src/init/launch.ts; it has an empty environment, and no knob that weakens a guarantee.
 // It says Events, a JSON line each, on descriptor 1; end of input on descriptor 0 or SIGTERM means: drain and end.
 
-import { accept, close, listenAt, unblock } from '../os/accept.ts'
+import { closeSync } from 'node:fs'
+import { accept, listenAt, unblock } from '../os/accept.ts'
 import { refuseNewRights, refuseTracers } from '../os/confine.ts'
 import { addressOf, dial } from '../os/dial.ts'
 import { IN, Loop } from '../os/loop.ts'
@@ -102,7 +103,7 @@ async function serve(launch: Launch): Promise<void> {
       const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0
       const isServed = !isAlien && served.size < launch.room + (caller.uid === 0 ? RESERVED : 0)
       if (!isServed && away.size >= RESERVED) {
-        close(fd)
+        closeSync(fd)
         return
       }
       const guest = new Guest((hearer) => new Stream(fd, loop, turn, hearer), door, caller)

@@ -69,8 +69,6 @@ export class Needles {
   readonly #judgedAt: Float64Array
   readonly #judgedIn: Uint8Array
   #epoch = 0
-  /** Where the four bytes end that `#around` has looked at last. */
-  readonly #ends = new Int32Array(4)
   /** What `#escapeBefore` has found last, and where. */
   readonly #ended = { at: -1, escape: 0 }
 
@@ -175,7 +173,7 @@ export class Needles {
     if (introducer === 0x5c && b[p + 1] === 0x30) this.#tryGram(b, p + 2, foldAt(b, p + 2))
     // Raw bytes before a long unit that is cut, or a gap and such a one.
     if (!isPlain && p >= 2 && pathAt(b, p) >= 4 && escapeBefore(b, p) === 0 && !this.#isCovered(p))
-      this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)
+      this.#tryBefore(b, p)
     if (!isPlain && escapeAt(b, p) === 0) return
     let at = isPlain ? p + 1 : p
     if (introducer === 0x0d && b[at] === 0x0a) at++
@@ -184,7 +182,6 @@ export class Needles {
     let first = -1
     let second = -1
     let few = false
-    this.#ends.fill(0)
     for (let k = 0; k < 32; k += 8) {
       let c = b[at] ?? 0
       let length = 1
@@ -199,20 +196,17 @@ export class Needles {
       if (first < 0) first = at
       else if (second < 0) second = at
       gram |= fold(c) << k
-      this.#ends[k >> 3] = at += length
+      at += length
       if (k === 24) this.#tryGram(b, first, gram)
     }
     // Where 5 bytes of gaps stand among raw ones and what is left of a unit, 4 may be in a row only across these.
     if (!few && (at - p > 8 || at >= b.length))
-      for (let k = 1, before = 0; k < 4 && k <= p; k++) {
-        before = (before << 8) | fold(b[p - k] ?? 0)
-        if ((this.#ends[3 - k] ?? 0) - p + k <= WINDOW) this.#tryGram(b, p - k, before | (gram << (8 * k)))
-      }
+      for (let k = 1, before = 0; k < 4 && k <= p; k++)
+        this.#tryGram(b, p - k, (before = (before << 8) | fold(b[p - k] ?? 0)) | (gram << (8 * k)))
     // Of long units a window has few: it is to be found by 2 of its bytes, the first of them perhaps cut. Two bytes are
     // soon found by chance: within a long run, such as public text, they are that run's.
     if (first < 0 || !few || (p > this.#long.from && at <= this.#long.to)) return
-    if (p >= 2 && first > p && first - p + pathAt(b, first) >= WINDOW / 2)
-      this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)
+    if (p >= 2 && first > p && first - p + pathAt(b, first) >= WINDOW / 2) this.#tryBefore(b, p)
     const one = gram & 255
     const cut = headless(b, p)
     if (second >= 0) this.#tryPair(b, first, gram & 0xffff, 0)
@@ -234,6 +228,11 @@ export class Needles {
 
   #tryPair(b: Buffer, r: number, pair: number, skip: number): void {
     this.#tryAll(this.#grams.pairs, b, r, pair, skip, 2 - skip)
+  }
+
+  /** By the two raw bytes before `p`. */
+  #tryBefore(b: Buffer, p: number): void {
+    this.#tryPair(b, p - 2, fold(b[p - 2] ?? 0) | (fold(b[p - 1] ?? 0) << 8), 0)
   }
 
   #tryAll(index: Index, b: Buffer, r: number, gram: number, skip: number, size: number): void {
