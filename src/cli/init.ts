@@ -182,7 +182,7 @@ const mentionsTokens = (words: IdentityWords, env: Environment): boolean =>
 async function tokens(
   words: IdentityWords,
   sockets: readonly SocketOptions[],
-  { env, owner, children, signal }: Boot,
+  { env, owner, children, outside, signal }: Boot,
   log: Log,
 ): Promise<Prepared> {
   if (words.tokenFile === undefined && ASKING.every((name) => (env[name] ?? '') === '')) return { variables: {} }
@@ -213,6 +213,7 @@ async function tokens(
     { plan, socket: socketFor(files, sockets), wait: options.wait },
     {
       children,
+      outside,
       signal,
       report,
       restarting: (why, pause) =>

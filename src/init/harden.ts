@@ -7,6 +7,8 @@ import type { Capability } from '../os/capabilities.ts'
 import { refuseTracers } from '../os/confine.ts'
 import { getLimit, setLimit } from '../os/limits.ts'
 import { refuseTracing } from '../os/seccomp.ts'
+import { keepMounts } from '../os/tree.ts'
+import type { Outside } from '../os/tree.ts'
 import type { Step } from './steps.ts'
 
 /** Without these root cannot look into another process or the kernel. sys_admin stays: images need it to mount. */
@@ -25,9 +27,11 @@ const LOCKDOWN = '/sys/kernel/security/lockdown'
 const SYSCTLS = { '/proc/sys/kernel/kexec_load_disabled': '1', '/proc/sys/fs/suid_dumpable': '0' } as const
 
 /** Takes the steps that are init's own. Those of the whole machine are taken only where the machine is ours: there is
- * no way back from them. What could not be done is returned, a sentence each: init goes on, and says so. */
-export function harden(steps: ReadonlySet<Step>, machine: boolean): string[] {
+ * no way back from them. What could not be done is in `faults`, a sentence each: init goes on, and says so. `outside` is
+ * how to start what is to see the mounts of the image, and not ours. */
+export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: string[]; outside: Outside } {
   const faults: string[] = []
+  let outside: Outside = (run) => run()
   const take = (step: Step, run: () => void): void => {
     if (!steps.has(step)) return
     try {
@@ -56,7 +60,11 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): string[] {
   take('tracing', () => {
     if (process.geteuid?.() === 0) refuseTracing()
   })
-  return faults
+  // A user namespace gives its root mounts of its own, and none of ours.
+  take('mounts', () => {
+    if (process.geteuid?.() === 0 && mountsCanChange(statusOf(process.pid))) outside = keepMounts()
+  })
+  return { faults, outside }
 }
 
 /** Two 32-bit words, low and high; the kernel only ever lets bits be cleared. */
@@ -96,6 +104,7 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
   const groups = new Set(proxyStatus.Gid?.split('\t'))
   const lockdown = readIf(LOCKDOWN)
   const limits = readIf(`/proc/${init}/limits`)
+  const mounts = readIf(`/proc/${proxy}/mountinfo`)
   const unread = 'status of the proxy cannot be read'
   return [
     // The kernel gives the files of an undumpable process in /proc to root, whoever it runs as.
@@ -132,6 +141,14 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
       lockdown?.trim() ?? '',
       'this kernel has none, or securityfs is not mounted',
     ),
+    mountsCanChange(ours)
+      ? found(
+          'mounts',
+          // The kernel lists those that are in a mount namespace.
+          mounts === undefined || readIf('/proc/self/mountinfo') === '' ? undefined : mounts === '',
+          'list of mounts of the proxy',
+        )
+      : found('mounts', true, 'nobody here can mount'),
     found(
       'proxy-user',
       users.size === 0 ? undefined : !users.has('0') && groups.size > 1,
@@ -152,6 +169,10 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
   ]
 }
 
+/** Not where whoever started us took CAP_SYS_ADMIN from all, as in most containers. */
+const mountsCanChange = ({ CapBnd }: Status): boolean =>
+  CapBnd === undefined || within(BigInt(`0x${CapBnd}`), ['sys_admin']).length > 0
+
 function secretMapped(pid: number): boolean | undefined {
   const maps = readIf(`/proc/${pid}/maps`)
   return maps === undefined || maps === '' ? undefined : maps.includes('secretmem')
@@ -161,7 +182,9 @@ function ownerOf(pid: number): number | undefined {
   return statSync(`/proc/${pid}/environ`, { throwIfNoEntry: false })?.uid
 }
 
-function statusOf(pid: number): Partial<Record<string, string>> {
+type Status = Partial<Record<string, string>>
+
+function statusOf(pid: number): Status {
   const lines = (readIf(`/proc/${pid}/status`) ?? '').split('\n').map((line) => line.split(':\t'))
   return Object.fromEntries(lines.map(([name = '', value = '']) => [name, value.trim()]))
 }

@@ -8,6 +8,7 @@ import { mountAll, mountDevice, raise, setHostname } from '../os/mount.ts'
 import { adoptOrphans, descendants } from '../os/processes.ts'
 import { endMachine, firstOfKernel } from '../os/reboot.ts'
 import { listen, send, SIGRTMAX, SIGRTMIN, signalName } from '../os/signals.ts'
+import type { Outside } from '../os/tree.ts'
 import { lookUp } from '../os/users.ts'
 import type { User } from '../os/users.ts'
 import { Children, exitCode } from '../os/wait.ts'
@@ -62,6 +63,8 @@ export interface Boot {
   /** Who it will be; undefined where we are not root, and all is ours anyway. */
   readonly owner: { readonly uid: number; readonly gid: number } | undefined
   readonly children: Children
+  /** Where programs of the image are started. */
+  readonly outside: Outside
   /** Asked to end: nobody waits for what is prepared any more. */
   readonly signal: AbortSignal
 }
@@ -142,13 +145,14 @@ class Machine {
   async run(report: (event: Event) => void): Promise<number> {
     const { steps, mount } = this.#options
     if (mount) this.#complain(mountAll())
-    // Before anything is started: what is given up here no child has ever had.
-    this.#complain(harden(steps, isFirst()))
     const config = this.#options.config === undefined ? undefined : takeConfig(this.#options.config)
     const command = config?.command ?? this.#options.command
     if (command.length === 0) throw new LaunchError('there is nothing to run: give a command after --')
     const user = whoIs(this.#options.user ?? config?.user)
     if (mount || config !== undefined) this.#furnish(config, user)
+    // When all is mounted and before anything is started: what is given up here no child has ever had.
+    const { faults, outside } = harden(steps, isFirst())
+    this.#complain(faults)
 
     // Before the proxy: what is counted is all that it says.
     if (this.#options.metrics !== undefined) await this.#count(this.#options.metrics)
@@ -175,6 +179,7 @@ class Machine {
       env,
       owner: process.geteuid?.() === 0 ? { uid: user.uid, gid: user.gid } : undefined,
       children: this.#children,
+      outside,
       signal: this.#unwanted.signal,
     })
     this.#companion = prepared?.companion
@@ -185,14 +190,16 @@ class Machine {
       return 128 + asked
     }
     this.#log.line('info', `Preparing to run: \`${command.join(' ')}\` as ${user.name}`)
-    const started = start({
-      command,
-      user,
-      env: environment({ ...env, ...prepared?.variables }, user),
-      cwd: config?.cwd ?? process.cwd(),
-      // Ours is soft 0; a program may dump core as the image's maker wished.
-      limits: { core: ORIGINAL_CORE },
-    })
+    const started = outside(() =>
+      start({
+        command,
+        user,
+        env: environment({ ...env, ...prepared?.variables }, user),
+        cwd: config?.cwd ?? process.cwd(),
+        // Ours is soft 0; a program may dump core as the image's maker wished.
+        limits: { core: ORIGINAL_CORE },
+      }),
+    )
     if ('code' in started) {
       this.#log.line('error', started.why)
       return started.code

@@ -11,6 +11,7 @@ export const STEPS = {
   usermodehelper: 'programs that the kernel starts, such as a core_pattern pipe, lose them as well',
   sysctl: 'no kexec, and no dump of programs that changed user',
   lockdown: 'kernel lockdown in mode confidentiality: no kprobe, no /proc/kcore',
+  mounts: 'init and the proxy see the files as mounted before the entrypoint: nobody mounts over what they run',
   'proxy-user': 'the proxy runs as a user of its own that nobody can pass for',
   'new-privileges': 'the proxy gains no rights by exec',
   permission: "Node's permission model for the proxy",

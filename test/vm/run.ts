@@ -51,6 +51,7 @@ const ATTACKS: Record<string, 'control' | 'tried'> = {
   kexec: 'tried',
   remount: 'tried',
   helper: 'control',
+  overmount: 'control',
 }
 
 const missing = PROGRAMS.filter((program) => !found(program))

@@ -1,0 +1,107 @@
+// Init and the proxy keep the files as they were mounted at the start; the programs of the image have their own, and all that
+// a program may do with mounts.
+
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { hardeningOf } from '../../src/init/harden.ts'
+import { startMock } from '../../src/mock/start.ts'
+import { childrenOf, kill, ROOT, SERVES, startInit } from './support.ts'
+
+const skip = ROOT ? false : 'needs root, for a PID namespace'
+const sh = (script: string): string[] => ['sh', '-c', script]
+
+function directory(t: Pick<Test, 'teardown'>): string {
+  const path = mkdtempSync(join(tmpdir(), 'dotfly-mounts-'))
+  chmodSync(path, 0o755)
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+test('the entrypoint is where init was started, at the root of its mounts', { skip }, async (t) => {
+  const init = await startInit(t, {
+    // Whoever has left the root of its mounts may make no user namespace, which sandboxes of browsers need.
+    command: sh('pwd; stat -c "root %d:%i" /; grep -c . /proc/self/mountinfo; unshare --user echo a namespace'),
+    before: 'cd /usr/lib',
+  })
+  await init.ended
+  t.match(init.out(), /^\/usr\/lib\nroot \d+:\d+\n[1-9]\d*\na namespace\n$/, init.log())
+})
+
+test('a program of the image mounts what it likes, and init with the proxy sees none of it', { skip }, async (t) => {
+  const on = directory(t)
+  const init = await startInit(t, {
+    command: sh(`mount -t tmpfs none ${on}; touch ${on}/file; echo mounted; exec sleep 100`),
+  })
+  await init.until(/^mounted$/m)
+  await init.until(/listening at/)
+  const [program = 0] = childrenOf(init.pid).filter((pid) => pid !== init.proxy())
+  t.ok(existsSync(`/proc/${program}/root${on}/file`))
+  for (const pid of [init.pid, init.proxy()]) t.notOk(existsSync(`/proc/${pid}/root${on}/file`))
+  const state = (): string | undefined =>
+    hardeningOf(init.pid, init.proxy()).find(({ step }) => step === 'mounts')?.state
+  t.equal(state(), 'on')
+})
+
+test('without the step all see the same', { skip }, async (t) => {
+  const on = directory(t)
+  const init = await startInit(t, {
+    command: sh(`mount -t tmpfs none ${on}; touch ${on}/file; echo mounted; exec sleep 100`),
+    options: ['--no-harden', 'mounts'],
+  })
+  await init.until(/^mounted$/m)
+  await init.until(/listening at/)
+  for (const pid of [init.pid, init.proxy()]) t.ok(existsSync(`/proc/${pid}/root${on}/file`))
+  const found = hardeningOf(init.pid, init.proxy()).find(({ step }) => step === 'mounts')
+  t.equal(found?.state, 'off')
+})
+
+test('token files are where the image has mounted something for them, whenever it did', { skip }, async (t) => {
+  const mock = await startMock({ dir: directory(t), parties: false })
+  t.teardown(() => mock.stop())
+  const machine = mock.file.machines[0]!
+  const dir = join(directory(t), 'tokens')
+  mkdirSync(dir)
+  const init = await startInit(t, {
+    flyd: machine.flyd_url,
+    macaroon: ['--macaroon-file', machine.macaroon_file],
+    options: ['--token-file', `${dir}/token,aud=https://vault.example`],
+    command: sh(`mount -t tmpfs none ${dir}; echo mounted; exec sleep 100`),
+  })
+  await init.until(/^mounted$/m)
+  const keeper = childrenOf(init.pid).find((pid) =>
+    /identity\/main/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')),
+  )
+  kill(keeper ?? 0, 'SIGKILL')
+  await init.until(/starting it again in[^]*token is fresh/)
+  const program = childrenOf(init.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sleep'))
+  t.ok(existsSync(`/proc/${program}/root${dir}/token`), 'there too')
+})
+
+test('a program that mounts something over /proc hides nobody from init', { skip }, async (t) => {
+  const init = await startInit(t, {
+    options: ['--kill-timeout', '0.3'],
+    command: sh(`${SERVES}; sh -c 'trap "" TERM; while :; do sleep 1; done' & mount -t tmpfs none /proc; exit 3`),
+  })
+  t.equal((await init.ended).code, 3)
+  t.match(init.log(), /Main child exited[^]*Reaped child process with pid: \d+ and signal: SIGKILL/)
+  t.match(init.log(), /\[fly api proxy\] stopped/, 'and the proxy was asked to end, not killed')
+})
+
+test('without /proc there is nothing to keep, and init says how to have it', { skip }, async (t) => {
+  const init = await startInit(t, { command: ['true'], before: 'mount -t tmpfs none /proc' })
+  t.equal((await init.ended).code, 0)
+  t.match(init.log(), /^WARN mounts: \/proc is not mounted: use --mount$/m)
+})
+
+test('where nobody can mount there is nothing to keep, and nothing to say', { skip }, async (t) => {
+  const init = await startInit(t, {
+    command: sh(`${SERVES}; grep -c . /proc/1/mountinfo`),
+    before: 'exec setpriv --bounding-set=-sys_admin sh -c \'exec "$@"\' sh "$@"; true',
+  })
+  t.equal((await init.ended).code, 0)
+  t.match(init.out(), /^[1-9]/m)
+  t.notMatch(init.log(), /mounts/)
+})
