@@ -22,8 +22,9 @@ with the Machine's macaroon attached. Whoever dials the socket never sees it.
     --socket PATH[,SETTING…]  a socket to serve, its directory made if missing;
                               may be given several times; default /.fly/api
                                                          DOTFLY_SOCKET
-    --flyd URL                http://HOST:PORT, https://HOST:PORT, unix:/PATH;
-                              default http://_api.internal:4280
+    --flyd URL                http://HOST:PORT, https://HOST:PORT, unix:/PATH or
+                              vsock:CID:PORT, where the host of a virtual machine
+                              has CID 2; default http://_api.internal:4280
                                                          DOTFLY_FLYD
     --flyd-ca FILE            PEM file of the only CA that may vouch for an https
                               flyd; default Node's own   DOTFLY_FLYD_CA

@@ -96,6 +96,8 @@ function macaroonFd(word: string): number {
   return Number(word)
 }
 
+const ANY = 0xffff_ffff // of vsock(7): no context and no port
+
 /** Where flyd listens, with the port written out: no path, user or query, for requests are rebuilt from constants. */
 function parseFlyd(word: string): string {
   if (word.startsWith('unix:')) {
@@ -108,9 +110,18 @@ function parseFlyd(word: string): string {
       )
     return word
   }
+  if (word.startsWith('vsock:')) {
+    const numbers = word.slice('vsock:'.length).split(':')
+    if (
+      numbers.length !== 2 ||
+      !numbers.every((number) => /^(0|[1-9][0-9]{0,9})$/.test(number) && Number(number) < ANY)
+    )
+      throw new UsageError(`flyd ${shown(word)} is not vsock:CID:PORT, such as vsock:2:4280, for a port of the host`)
+    return word
+  }
   const url = URL.canParse(word) ? new URL(word) : undefined
   if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '') {
-    throw new UsageError('flyd is not http://HOST:PORT, https://HOST:PORT or unix:/PATH')
+    throw new UsageError('flyd is not http://HOST:PORT, https://HOST:PORT, unix:/PATH or vsock:CID:PORT')
   }
   if (url.username !== '' || url.password !== '')
     throw new UsageError('flyd has a user or password in its URL: the macaroon is the only credential')

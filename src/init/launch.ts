@@ -286,14 +286,20 @@ export function proxyFlags(permission: boolean): string[] {
   ]
 }
 
-/** `http://host:port`, `https://host:port` or `unix:/path`. A path, a query or a user in it is refused: nothing here
- * would use them. */
-function parseFlyd(text: string): { path: string } | { host: string; port: number; secure: boolean } {
+/** `http://host:port`, `https://host:port`, `unix:/path` or `vsock:cid:port`. A path, a query or a user in it is refused:
+ * nothing here would use them. */
+function parseFlyd(
+  text: string,
+): { path: string } | { cid: number; port: number } | { host: string; port: number; secure: boolean } {
   if (text.startsWith('unix:/')) return { path: text.slice('unix:'.length) }
+  const [vsock, cid, to] = /^vsock:([0-9]{1,10}):([0-9]{1,10})$/.exec(text) ?? []
+  if (vsock !== undefined) return { cid: Number(cid), port: Number(to) }
   const [, scheme, host, port] =
     /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\/?$/.exec(text) ?? []
   if (host === undefined)
-    throw new LaunchError(`flyd URL ${JSON.stringify(text)} is not http://host:port, https://host:port or unix:/path`)
+    throw new LaunchError(
+      `flyd URL ${JSON.stringify(text)} is not http://host:port, https://host:port, unix:/path or vsock:cid:port`,
+    )
   const secure = scheme === 'https'
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 443 : 80)), secure }
 }

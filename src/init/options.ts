@@ -22,7 +22,7 @@ export interface SocketOptions {
 
 export interface ProxyOptions {
   sockets: SocketOptions[]
-  /** `http://host:port`, `https://host:port` or `unix:/path`. */
+  /** `http://host:port`, `https://host:port`, `unix:/path` or `vsock:cid:port`. */
   flyd: string
   /** A PEM file of the only certificates that vouch for an `https:` flyd; without it, those that Node brings. */
   flydCa?: string

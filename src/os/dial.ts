@@ -1,4 +1,4 @@
-// Connections that we begin: to a path or to a numeric address, non-blocking.
+// Connections that we begin: to a path, to a numeric address, or to the host of a virtual machine; non-blocking.
 
 import ffi from 'node:ffi'
 import { closeSync } from 'node:fs'
@@ -7,6 +7,7 @@ import { errno } from './errno.ts'
 const AF_UNIX = 1
 const AF_INET = 2
 const AF_INET6 = 10
+const AF_VSOCK = 40
 const PATH_ROOM = 108 // sun_path
 const SOCK_STREAM = 1
 const NONBLOCK_CLOEXEC = 0x80800
@@ -24,9 +25,19 @@ const { functions: libc } = ffi.dlopen(null, {
   socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
 })
 
-/** A struct sockaddr for a path, or for a numeric address and a port; undefined for a name, which has
- * to be looked up, and for a path that is too long. */
-export function addressOf(target: { path: string } | { host: string; port: number }): Buffer | undefined {
+/** `cid` is a context of vsock(7): the host of a virtual machine has 2. */
+type Target = { path: string } | { host: string; port: number } | { cid: number; port: number }
+
+/** A struct sockaddr for a path, for a context and a port, or for a numeric address and a port; undefined for a name, which
+ * has to be looked up, and for a path that is too long. */
+export function addressOf(target: Target): Buffer | undefined {
+  if ('cid' in target) {
+    const address = Buffer.alloc(16) // struct sockaddr_vm
+    address.writeUInt16LE(AF_VSOCK)
+    address.writeUInt32LE(target.port, 4)
+    address.writeUInt32LE(target.cid, 8)
+    return address
+  }
   if ('path' in target) {
     if (Buffer.byteLength(target.path) >= PATH_ROOM) return undefined
     const address = Buffer.alloc(2 + PATH_ROOM)
@@ -53,7 +64,7 @@ export function dial(address: Buffer): number {
   const family = address.readUInt16LE()
   const fd = libc.socket(family, SOCK_STREAM | NONBLOCK_CLOEXEC, 0)
   if (fd < 0) return -1
-  if (family !== AF_UNIX) {
+  if (family === AF_INET || family === AF_INET6) {
     setOption(fd, IPPROTO_TCP, TCP_NODELAY)
     setOption(fd, SOL_SOCKET, SO_KEEPALIVE)
     setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE) // s

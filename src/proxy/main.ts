@@ -30,6 +30,7 @@ export interface Launch {
   readonly page: number
   readonly flyd:
     | { readonly path: string }
+    | { readonly cid: number; readonly port: number }
     | { readonly host: string; readonly port: number; readonly secure: boolean; readonly ca?: string }
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
   /** Connections that each socket takes. */
@@ -189,7 +190,7 @@ async function dialFlyd(at: Launch['flyd'], buffers: Buffers): Promise<Dial> {
   const isSecure = 'host' in at && at.secure
   const address = isSecure ? undefined : addressOf(at)
   if (address !== undefined) return (hearer) => new Stream(dial(address), loop, buffers, hearer)
-  if ('path' in at) return (hearer) => new Stream(-1, loop, buffers, hearer) // no such path can be
+  if (!('host' in at)) return (hearer) => new Stream(-1, loop, buffers, hearer) // no such path can be
   loop.stays = false
   const net = await import('node:net')
   const secure = isSecure ? { tls: await import('node:tls') } : {}

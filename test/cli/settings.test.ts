@@ -52,6 +52,8 @@ test('the port of flyd is always written out', async (t) => {
     ['http://flyd', 'http://flyd:80'],
     ['https://flyd/', 'https://flyd:443'],
     ['http://[fdaa::3]:4280', 'http://[fdaa::3]:4280'],
+    ['vsock:2:4280', 'vsock:2:4280'],
+    ['vsock:4294967294:0', 'vsock:4294967294:0'],
   ] as const) {
     t.equal(proxyOptions({ ...FILE, flyd: word }, {}).flyd, is)
   }
@@ -66,6 +68,9 @@ const REFUSED: Record<string, [words: Parameters<typeof proxyOptions>[0], says: 
   'flyd with a path': [{ ...FILE, flyd: 'http://flyd/v1' }, /more than a host and a port/],
   'flyd with a password': [{ ...FILE, flyd: 'http://me:hunter2@flyd' }, /has a user or password in its URL/],
   'flyd at a relative path': [{ ...FILE, flyd: 'unix:flyd' }, /is not unix:\/path/],
+  'flyd at a vsock without a port': [{ ...FILE, flyd: 'vsock:2' }, /is not vsock:CID:PORT, such as vsock:2:4280/],
+  'flyd at any vsock': [{ ...FILE, flyd: 'vsock:4294967295:1' }, /is not vsock:CID:PORT/],
+  'flyd at a vsock of hexadecimal': [{ ...FILE, flyd: 'vsock:0x2:1' }, /is not vsock:CID:PORT/],
   'an app that is a path': [{ ...FILE, app: '../other' }, /app \.\.\/other is not a name/],
 }
 

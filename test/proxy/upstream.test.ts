@@ -64,6 +64,15 @@ test('flyd is gone, and comes back', async (t) => {
     t.match((await ask(proxy.path, request))[0], { status: 502, body: 'FLYD_UNREACHABLE' })
 })
 
+test('flyd at a vsock where nobody listens', async (t) => {
+  // The kernel's loopback, which not every kernel has.
+  const proxy = await startProxy(t, { flyd: 'vsock:1:4294967294' })
+  const { pid } = proxy
+  for (const request of [MINT, READ])
+    t.match((await ask(proxy.path, request))[0], { status: 502, body: 'FLYD_UNREACHABLE' })
+  t.equal(proxy.pid, pid, 'the proxy lives')
+})
+
 test('exchanges at once each have a connection of their own; afterwards they are used again', async (t) => {
   const flyd = await startFlyd(t)
   const proxy = await startProxy(t, { flyd: flyd.url })

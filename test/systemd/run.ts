@@ -104,6 +104,7 @@ async function gates(container: Container): Promise<void> {
   const limits: [name: string, text: string, most: number][] = [
     ['dotfly.service', unit('dotfly.service'), 1.1],
     ['with flyd-network.conf', `${unit('dotfly.service')}\n${unit('dotfly.service.d/flyd-network.conf')}`, 1.2],
+    ['with flyd-vsock.conf', `${unit('dotfly.service')}\n${unit('dotfly.service.d/flyd-vsock.conf')}`, 1.0],
     ['with flyd-unix.conf', `${unit('dotfly.service')}\n${unit('dotfly.service.d/flyd-unix.conf')}`, 0.5],
     ['dotfly-keep@.service', unit('dotfly-keep@.service'), 0.5],
   ]

@@ -235,7 +235,7 @@ const modules = (kernel: string): string => {
   return join(kernel, 'lib/modules', version, 'kernel')
 }
 
-/** Loads what the network needs, and hands the real root to dotfly as PID 1. */
+/** Loads what the network needs, and vsock, and hands the real root to dotfly as PID 1. */
 function buildInitrd(root: string, kernel: string, busybox: string): string {
   for (const name of ['bin', 'dev', 'proc', 'root', 'mod']) mkdirSync(join(root, name), { recursive: true })
   cpSync(busybox, join(root, 'bin', 'busybox'))
@@ -248,6 +248,9 @@ function buildInitrd(root: string, kernel: string, busybox: string): string {
     'net/core/failover',
     'drivers/net/net_failover',
     'drivers/net/virtio_net',
+    'net/vmw_vsock/vsock',
+    'net/vmw_vsock/vmw_vsock_virtio_transport_common',
+    'net/vmw_vsock/vsock_loopback',
   ]
   const names = drivers.map((path) => path.slice(path.lastIndexOf('/') + 1))
   for (const [i, path] of drivers.entries())

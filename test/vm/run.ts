@@ -98,7 +98,7 @@ async function serves(kind: Kind, directory: string): Promise<void> {
   const asks = kind.arch === process.arch ? CURL : '/dotfly/node /ask.mjs'
   writeFileSync(join(image.root, 'entry.sh'), ENTRY.replace('ASK', asks))
   writeFileSync(join(image.root, 'helper.sh'), HELPER)
-  for (const name of ['ask.mjs', 'hostile.mjs'])
+  for (const name of ['ask.mjs', 'hostile.mjs', 'vsock.mjs'])
     cpSync(fileURLToPath(new URL(name, import.meta.url)), join(image.root, name))
 
   const good = await boot(image, flyd.port, 'an image that wants a token', [
@@ -126,6 +126,22 @@ async function serves(kind: Kind, directory: string): Promise<void> {
   )
   holds(leaks(Buffer.from(good.text)) < 0, 'the console did not')
   explain(good)
+
+  const apart = await boot(image, flyd.port, 'an image whose flyd is at a vsock', [
+    '--flyd',
+    'vsock:1:4280',
+    '--',
+    '/dotfly/node',
+    '/vsock.mjs',
+  ])
+  for (const [said, name] of [
+    ['vsock asked true macaroon true', 'flyd is asked over vsock, with the macaroon'],
+    ['vsock answered 200 by-vsock.a.b', 'and answers the guest'],
+    ['vsock sniffed marker true credential false', 'root sees every packet, and no macaroon'],
+  ] as const)
+    holds(apart.text.includes(said), name)
+  holds(leaks(Buffer.from(apart.text)) < 0, 'nothing of the credential on the console')
+  explain(apart)
 
   const hostile = ['--', '/dotfly/node', '/hostile.mjs']
   const bad = await boot(image, flyd.port, 'a hostile image', hostile)
@@ -180,7 +196,8 @@ async function servesAlone(directory: string): Promise<void> {
 
 function boot(image: Image, port: number, name: string, words: readonly string[]): Promise<Boot> {
   const options = ['--mount', '--log-level', 'debug', '--socket', '/.fly/api,mode=0777']
-  options.push('--flyd', 'http://10.0.2.100:4280', '--macaroon-file', '/fly/macaroon', '--macaroon-unlink')
+  options.push('--macaroon-file', '/fly/macaroon', '--macaroon-unlink')
+  if (!words.includes('--flyd')) options.push('--flyd', 'http://10.0.2.100:4280')
   const line = [
     '/dotfly/node',
     '--disable-warning=ExperimentalWarning',
