@@ -1,4 +1,4 @@
-// Root's single powers. What is dropped from the bounding set here no child can ever have again, root or not.
+// Root's single powers. What is dropped here no child can ever have again, root or not.
 
 import { failed } from './errno.ts'
 import { bind } from './libc.ts'
@@ -32,7 +32,8 @@ const libc = bind({
   capset: { arguments: ['buffer', 'buffer'], return: 'i32' },
 })
 
-/** For this thread and everything it starts. Throws without CAP_SETPCAP. */
+/** From here on nothing that this thread starts has these, whoever runs it: they are in no set from which exec(2) gives
+ * capabilities. To root it gives the inheritable ones too, bounded or not. Throws without CAP_SETPCAP. */
 export function dropBounding(names: readonly Capability[]): void {
   for (const name of names) {
     const number = BigInt(NUMBER[name])
@@ -40,24 +41,49 @@ export function dropBounding(names: readonly Capability[]): void {
     // -1: this kernel does not know it. 0: whoever started us has dropped it.
     if (has === 1 && libc.prctl(PR_CAPBSET_DROP, number, 0n, 0n, 0n) !== 0) throw failed(`drop the capability ${name}`)
   }
+  const { effective, permitted, inheritable } = readSets()
+  writeSets({ effective, permitted, inheritable: without(inheritable, names) })
   libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0n, 0n, 0n)
 }
 
 /** This thread, and every one that it starts, has these at most from now on, and no way back to the others. */
 export function keepCapabilities(names: readonly Capability[]): void {
+  const { permitted } = readSets()
+  const kept = permitted & ~without((1n << 64n) - 1n, names)
+  writeSets({ effective: kept, permitted: kept, inheritable: 0n })
+}
+
+interface Sets {
+  effective: bigint
+  permitted: bigint
+  inheritable: bigint
+}
+
+/** Each in two halves of 32 bits: the low halves of all, then the high ones. */
+const AT = { effective: 0, permitted: 4, inheritable: 8 } as const
+const HIGH = 12
+
+function readSets(): Sets {
+  const sets = Buffer.alloc(2 * HIGH)
+  if (libc.capget(header(), sets) !== 0) throw failed('read the capabilities')
+  const set = (at: number): bigint => BigInt(sets.readUInt32LE(at)) | (BigInt(sets.readUInt32LE(at + HIGH)) << 32n)
+  return { effective: set(AT.effective), permitted: set(AT.permitted), inheritable: set(AT.inheritable) }
+}
+
+function writeSets(wanted: Sets): void {
+  const sets = Buffer.alloc(2 * HIGH)
+  for (const name of ['effective', 'permitted', 'inheritable'] as const) {
+    sets.writeUInt32LE(Number(wanted[name] & 0xffff_ffffn), AT[name])
+    sets.writeUInt32LE(Number(wanted[name] >> 32n), AT[name] + HIGH)
+  }
+  if (libc.capset(header(), sets) !== 0) throw failed('give up capabilities')
+}
+
+/** Of this thread. */
+function header(): Buffer {
   const header = Buffer.alloc(8)
   header.writeUInt32LE(VERSION_3)
-  const sets = Buffer.alloc(24) // effective, permitted, inheritable: the low halves, then the high ones
-  if (libc.capget(header, sets) !== 0) throw failed('read the capabilities')
-  const has = BigInt(sets.readUInt32LE(4)) | (BigInt(sets.readUInt32LE(16)) << 32n)
-  const kept = has & ~without((1n << 64n) - 1n, names)
-  for (const at of [0, 4]) {
-    sets.writeUInt32LE(Number(kept & 0xffff_ffffn), at)
-    sets.writeUInt32LE(Number(kept >> 32n), at + 12)
-  }
-  sets.writeUInt32LE(0, 8)
-  sets.writeUInt32LE(0, 20)
-  if (libc.capset(header, sets) !== 0) throw failed('give up capabilities')
+  return header
 }
 
 /** Those of `names` that are set in a mask as /proc/PID/status prints it. */
