@@ -6,7 +6,8 @@ import { dropBounding, within, without } from '../os/capabilities.ts'
 import type { Capability } from '../os/capabilities.ts'
 import { refuseTracers } from '../os/confine.ts'
 import { getLimit, setLimit } from '../os/limits.ts'
-import { refuseTracing } from '../os/seccomp.ts'
+import { isRefused, refuse } from '../os/seccomp.ts'
+import type { Call } from '../os/seccomp.ts'
 import { keepMounts } from '../os/tree.ts'
 import type { Outside } from '../os/tree.ts'
 import type { Step } from './steps.ts'
@@ -22,7 +23,11 @@ const TAKEN: readonly Capability[] = [
   'bpf',
   'checkpoint_restore',
 ]
+/** What the kernel starts is no child of ours: it has none of the filters below, which hold root with CAP_SYS_ADMIN. */
+const TAKEN_FROM_HELPERS: readonly Capability[] = [...TAKEN, 'sys_admin']
 const HELPERS = ['/proc/sys/kernel/usermodehelper/bset', '/proc/sys/kernel/usermodehelper/inheritable'] as const
+/** Programs of both run in the context of any process, and read there what that process alone may read. */
+const TRACING: readonly Call[] = ['perf_event_open', 'bpf']
 const LOCKDOWN = '/sys/kernel/security/lockdown'
 const SYSCTLS = { '/proc/sys/kernel/kexec_load_disabled': '1', '/proc/sys/fs/suid_dumpable': '0' } as const
 
@@ -58,7 +63,13 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
   })
   // CAP_SYS_ADMIN, which stays, stands in for the capabilities of both. Whoever is not root has neither anyway.
   take('tracing', () => {
-    if (process.geteuid?.() === 0) refuseTracing()
+    if (process.geteuid?.() === 0) refuse(TRACING)
+  })
+  // Pages of init and the proxy would go to a place that root can write to, and come back as it likes.
+  take('swap', () => {
+    if (process.geteuid?.() === 0) refuse(['swapon'])
+    if (machine && swapped())
+      throw new Error('there is swap space already: whoever can write to it has init and the proxy')
   })
   // A user namespace gives its root mounts of its own, and none of ours.
   take('mounts', () => {
@@ -70,7 +81,7 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
 /** Two 32-bit words, low and high; the kernel only ever lets bits be cleared. */
 function maskHelpers(path: string): void {
   const [low = 0n, high = 0n] = readFileSync(path, 'utf8').trim().split(/\s+/).map(BigInt)
-  const mask = without((high << 32n) | low, TAKEN)
+  const mask = without((high << 32n) | low, TAKEN_FROM_HELPERS)
   writeFileSync(path, `${mask & 0xffff_ffffn} ${mask >> 32n}`)
 }
 
@@ -98,7 +109,7 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
       .trim()
       .split(/\s+/)
       .map((word) => BigInt(word || 0))
-    return text !== undefined && within((high << 32n) | low, TAKEN).length === 0
+    return text !== undefined && within((high << 32n) | low, TAKEN_FROM_HELPERS).length === 0
   })
   const users = new Set(proxyStatus.Uid?.split('\t'))
   const groups = new Set(proxyStatus.Gid?.split('\t'))
@@ -124,11 +135,8 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
       left === undefined ? undefined : left.length === 0,
       left === undefined || left.length === 0 ? 'bounding set' : `still there: ${left.join(', ')}`,
     ),
-    found(
-      'tracing',
-      ours.Seccomp === undefined ? undefined : ours.Seccomp !== '0',
-      'system call filter of this process',
-    ),
+    found('tracing', filtered(ours, 'bpf'), ...SEEN_BY_ROOT),
+    found('swap', filtered(ours, 'swapon'), ...SEEN_BY_ROOT),
     found('usermodehelper', helpers.includes(undefined) ? undefined : masked, 'kernel.usermodehelper'),
     found(
       'sysctl',
@@ -172,6 +180,14 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
 /** Not where whoever started us took CAP_SYS_ADMIN from all, as in most containers. */
 const mountsCanChange = ({ CapBnd }: Status): boolean =>
   CapBnd === undefined || within(BigInt(`0x${CapBnd}`), ['sys_admin']).length > 0
+const SEEN_BY_ROOT = ['system call filter of this process', 'only root finds out what its filter refuses'] as const
+
+function filtered({ Seccomp }: Status, call: Call): boolean | undefined {
+  return Seccomp === '0' ? false : isRefused(call)
+}
+
+/** Behind a line of headings. */
+const swapped = (): boolean => (readIf('/proc/swaps') ?? '').trim().includes('\n')
 
 function secretMapped(pid: number): boolean | undefined {
   const maps = readIf(`/proc/${pid}/maps`)

@@ -8,7 +8,8 @@ export const STEPS = {
   capabilities: 'root in the Machine loses ptrace, module, rawio, boot, perfmon, bpf, syslog and checkpoint_restore',
   tracing:
     'no bpf(2) and no perf_event_open(2), whose programs run inside any process; an image that runs containers needs them',
-  usermodehelper: 'programs that the kernel starts, such as a core_pattern pipe, lose them as well',
+  swap: 'no swapon(2): whoever can write to swap space changes what any process has in memory',
+  usermodehelper: 'programs that the kernel starts, such as a core_pattern pipe, lose them as well, and sys_admin',
   sysctl: 'no kexec, and no dump of programs that changed user',
   lockdown: 'kernel lockdown in mode confidentiality: no kprobe, no /proc/kcore',
   mounts: 'init and the proxy see the files as mounted before the entrypoint: nobody mounts over what they run',

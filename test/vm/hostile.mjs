@@ -1,8 +1,9 @@
 // The entrypoint of a hostile image: root in the Machine, which tries what root can. Prints `attack NAME RESULT`.
 import ffi from 'node:ffi'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { bpf, perf } from './calls.mjs'
 
 const proxy = Number(
   readdirSync('/proc').find(
@@ -10,9 +11,9 @@ const proxy = Number(
   ),
 )
 // Numbers of system calls that differ, and the name of a function of the kernel.
-const { ptrace, wait4, kexec, bpf, perf, inKernel } = {
-  x64: { ptrace: 101, wait4: 61, kexec: 246, bpf: 321, perf: 298, inKernel: '__x64_sys_write' },
-  arm64: { ptrace: 117, wait4: 260, kexec: 104, bpf: 280, perf: 241, inKernel: '__arm64_sys_write' },
+const { ptrace, wait4, kexec, inKernel } = {
+  x64: { ptrace: 101, wait4: 61, kexec: 246, inKernel: '__x64_sys_write' },
+  arm64: { ptrace: 117, wait4: 260, kexec: 104, inKernel: '__arm64_sys_write' },
 }[process.arch]
 const { functions: libc } = ffi.dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
@@ -75,18 +76,8 @@ for (const pid of [1, proxy]) {
 }
 attempt('kcore', () => open('/proc/kcore'))
 attempt('devmem', () => open('/dev/mem'))
-// A map of one number; a count of the proxy's page faults: what any tracing begins with.
-attempt('bpf', () => {
-  const attributes = Buffer.from(Uint32Array.of(2, 4, 4, 1).buffer)
-  return call(bpf, 0, ffi.getRawPointer(attributes), attributes.length)
-})
-attempt('perf', () => {
-  const attributes = Buffer.alloc(128)
-  attributes.writeUInt32LE(1, 0) // PERF_TYPE_SOFTWARE
-  attributes.writeUInt32LE(attributes.length, 4)
-  attributes.writeBigUInt64LE(2n, 8) // PERF_COUNT_SW_PAGE_FAULTS
-  return call(perf, ffi.getRawPointer(attributes), proxy, -1, -1, 0)
-})
+attempt('bpf', bpf)
+attempt('perf', () => perf(proxy))
 attempt('kprobe', () => {
   execFileSync('/bin/busybox', ['mount', '-t', 'tracefs', 'tracefs', '/sys/kernel/tracing'])
   return write('/sys/kernel/tracing/kprobe_events', `p:dotfly ${inKernel}`)
@@ -97,6 +88,12 @@ attempt('insmod', () => {
 })
 attempt('bset', () => write('/proc/sys/kernel/usermodehelper/bset', '4294967295 4294967295'))
 attempt('kexec', () => call(kexec, 0, 0, 0, 0))
+attempt('swapon', () => {
+  execFileSync('/bin/busybox', ['dd', 'if=/dev/zero', 'of=/swap', 'bs=1048576', 'count=8'], { stdio: 'ignore' })
+  execFileSync('/bin/busybox', ['mkswap', '/swap'], { stdio: 'ignore' })
+  execFileSync('/bin/busybox', ['swapon', '/swap'], { stdio: 'pipe' })
+  return 'LEAK'
+})
 attempt('remount', () => {
   // allowed: root may mount, and a helper of its own still has no power over the proxy
   writeFileSync('/proc/sys/kernel/core_pattern', `|/bin/busybox sh /helper.sh ${proxy}`)
@@ -107,7 +104,7 @@ attempt('remount', () => {
   }
   return 'done'
 })
-await new Promise((resolve) => setTimeout(resolve, 1500))
+for (let i = 0; i < 60 && !existsSync('/helper.over'); i++) await new Promise((resolve) => setTimeout(resolve, 500))
 attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
 // What is started in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
 writeFileSync('/impostor', '#!/bin/busybox sh\n/bin/busybox readlink /proc/self/fd/3 > /impostor.out\n', {

@@ -25,8 +25,11 @@ orphan=$( (sh -c 'echo $$; exec >&2; kill -USR1 $$' &) )
 while kill -0 $orphan; do sleep 0.1; done
 exit 42
 `
-/** What the kernel itself starts for an image that is root: allowed, and without any power over the proxy. */
-const HELPER = `(grep CapBnd /proc/self/status; dd if=/proc/$1/mem bs=1 count=0 2>&1 | grep -q denied && echo refused || echo LEAK) > /helper.out 2>&1
+/** What the kernel itself starts for an image that is root: allowed, and without any power over the proxy, though it has no
+ * filter of ours. */
+const HELPER = `(grep CapBnd /proc/self/status; dd if=/proc/$1/mem bs=1 count=0 2>&1 | grep -q denied && echo refused || echo LEAK
+/dotfly/node --disable-warning=ExperimentalWarning /calls.mjs $1) > /helper.out 2>&1
+echo > /helper.over
 `
 /** All that hostile.mjs tries, in its order. What is a control must succeed where nothing is defended, or its refusal
  * proves nothing. */
@@ -49,6 +52,7 @@ const ATTACKS: Record<string, 'control' | 'tried'> = {
   insmod: 'control',
   bset: 'tried',
   kexec: 'tried',
+  swapon: 'control',
   remount: 'tried',
   helper: 'control',
   overmount: 'control',
@@ -98,7 +102,7 @@ async function serves(kind: Kind, directory: string): Promise<void> {
   const asks = kind.arch === process.arch ? CURL : '/dotfly/node /ask.mjs'
   writeFileSync(join(image.root, 'entry.sh'), ENTRY.replace('ASK', asks))
   writeFileSync(join(image.root, 'helper.sh'), HELPER)
-  for (const name of ['ask.mjs', 'hostile.mjs', 'vsock.mjs'])
+  for (const name of ['ask.mjs', 'calls.mjs', 'hostile.mjs', 'vsock.mjs'])
     cpSync(fileURLToPath(new URL(name, import.meta.url)), join(image.root, name))
 
   const good = await boot(image, flyd.port, 'an image that wants a token', [
