@@ -1,7 +1,7 @@
 // Starts the trusted process and keeps it running. The rights it gets are the launch line below and nothing else:
 // an empty environment, no inspector, no files but its own source, the page, the sockets, one pipe each way.
 
-import { closeSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import type { Event } from '../proxy/event.ts'
 import { reason } from '../errors.ts'
 import { errnoOf } from '../os/errno.ts'
@@ -24,6 +24,7 @@ import type { Supervised } from './supervise.ts'
 import { LOOK, PATIENCE, watchdog } from './watchdog.ts'
 
 const SIGKILL = 9
+const O_PATH = 0x200000 // to be run, and no right to read it
 const FIRST_INHERITED = 3
 const START_LIMIT = 10_000 // ms until the first start must have listened
 const TIDY_PAUSE = 500 // ms after it has listened: the entrypoint is there, and so is whatever a first log line loads
@@ -104,11 +105,14 @@ export async function launchProxy(
   const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
   if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
+  // Before there is anybody who could put something else there.
+  const program = rights === undefined ? undefined : openSync(self.file, O_PATH)
   const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
   const bound: Bound[] = []
   const release = (): void => {
     for (const socket of bound) socket.release()
     closeSync(page)
+    if (program !== undefined) closeSync(program)
   }
   try {
     for (const socket of options.sockets) bound.push(await bindSocket(socket))
@@ -177,6 +181,7 @@ export async function launchProxy(
       const { hard } = getLimit('memlock')
       return {
         file: self.file,
+        ...(program === undefined ? {} : { opened: program }),
         argv,
         env: [],
         ...(rights === undefined ? {} : { rights }),

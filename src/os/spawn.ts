@@ -3,6 +3,8 @@
 
 import ffi from 'node:ffi'
 import { closeSync } from 'node:fs'
+import { executeInChild } from './child.ts'
+import type { SystemCall } from './child.ts'
 import { errno, errnoName, failed } from './errno.ts'
 import { getLimit, setLimit } from './limits.ts'
 import type { Limit, Resource } from './limits.ts'
@@ -22,6 +24,9 @@ export interface Rights {
 export interface Command {
   /** A path; nothing is looked up. */
   file: string
+  /** A descriptor of it, closed on exec: that file is what is run, whatever the path leads to by now, and no handler of
+   * binfmt_misc in its place, which root may register for any program. A child that is nobody else's, in our directory. */
+  opened?: number
   argv: readonly string[]
   /** `NAME=value` each. */
   env: readonly string[]
@@ -80,6 +85,7 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
   libc.sigfillset(all)
   libc.sigemptyset(none)
   const moved: number[] = []
+  const { opened } = command
   libc.posix_spawn_file_actions_init(actions)
   libc.posix_spawnattr_init(attributes)
   try {
@@ -105,16 +111,47 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
     ok |= libc.posix_spawn_file_actions_addclosefrom_np(actions, Math.max(3, moved.length))
     if (command.cwd !== undefined) ok |= libc.posix_spawn_file_actions_addchdir_np(actions, command.cwd)
     if (ok !== 0) throw new Error('cannot prepare a child process')
-    const error = withLimits(command.limits ?? {}, () =>
-      asUser(command.rights, () => libc.posix_spawn(pid, command.file, actions, attributes, argv, env)),
-    )
-    return error === 0 ? { pid: pid.readInt32LE() } : { refused: errnoName(error) }
+    const run = (): { pid: number } | { refused: number } => {
+      if (opened !== undefined && canClose()) {
+        for (const array of [argv, env]) held.add(array)
+        return executeInChild(executing(opened, moved, argv, env))
+      }
+      const error = libc.posix_spawn(pid, command.file, actions, attributes, argv, env)
+      return error === 0 ? { pid: pid.readInt32LE() } : { refused: error }
+    }
+    const started = withLimits(command.limits ?? {}, () => asUser(command.rights, run))
+    return 'pid' in started ? started : { refused: errnoName(started.refused) }
   } finally {
+    held.clear()
     for (const fd of moved) closeSync(fd)
     libc.posix_spawn_file_actions_destroy(actions)
     libc.posix_spawnattr_destroy(attributes)
   }
 }
+
+// Numbers of system calls that differ; and those that do not.
+const CLOSE_RANGE = 436n
+const CLOSE_RANGE_CLOEXEC = 4n
+const AT_EMPTY_PATH = 0x1000n
+const LAST = 0xffff_ffffn
+/** Of which only addresses are known just now. */
+const held = new Set<Buffer>()
+const EMPTY = Buffer.alloc(128) // small ones V8 moves about
+
+/** What posix_spawn does with `moved`, and then execveat(2). The kernel gives a program to a handler of binfmt_misc, or a
+ * script to its interpreter, by name: one that leads nowhere once the descriptor is closed makes it refuse (ENOENT). */
+function executing(file: number, moved: readonly number[], argv: Buffer, env: Buffer): SystemCall[] {
+  const { setsid, dup3, execveat } = callsOfUs()
+  return [
+    [setsid],
+    ...moved.map((fd, i) => [dup3, BigInt(fd), BigInt(i), 0n]),
+    [CLOSE_RANGE, BigInt(Math.max(3, moved.length)), LAST, CLOSE_RANGE_CLOEXEC],
+    [execveat, BigInt(file), ffi.getRawPointer(EMPTY), ffi.getRawPointer(argv), ffi.getRawPointer(env), AT_EMPTY_PATH],
+  ]
+}
+
+/** Since Linux 5.11, which is older than memfd_secret(2). */
+const canClose = (): boolean => libc.syscall(CLOSE_RANGE, LAST, LAST, CLOSE_RANGE_CLOEXEC) === 0n
 
 /** Both ends of a pipe, closed on exec. */
 export function pipe(): { read: number; write: number } {
@@ -146,15 +183,35 @@ function strings(words: readonly string[]): Buffer {
 // comes back: its saved uid stays 0, which is the way back, and which exec(2) replaces in the child by the effective
 // one. No other thread of ours is touched, no code of the user runs before exec, and with the user 0 given up exec
 // clears every capability.
-const CALLS: Record<string, { setresuid: bigint; setresgid: bigint; setgroups: bigint }> = {
-  x64: { setresuid: 117n, setresgid: 119n, setgroups: 116n },
-  arm64: { setresuid: 147n, setresgid: 149n, setgroups: 159n },
+type Name = 'setresuid' | 'setresgid' | 'setgroups' | 'setsid' | 'dup3' | 'execveat'
+const CALLS: Record<string, Readonly<Record<Name, bigint>>> = {
+  x64: {
+    setresuid: 117n,
+    setresgid: 119n,
+    setgroups: 116n,
+    setsid: 112n,
+    dup3: 292n,
+    execveat: 322n,
+  },
+  arm64: {
+    setresuid: 147n,
+    setresgid: 149n,
+    setgroups: 159n,
+    setsid: 157n,
+    dup3: 24n,
+    execveat: 281n,
+  },
+}
+
+function callsOfUs(): Readonly<Record<Name, bigint>> {
+  const calls = CALLS[process.arch]
+  if (calls === undefined) throw new Error(`no system call numbers for ${process.arch}`)
+  return calls
 }
 
 function asUser<T>(rights: Rights | undefined, run: () => T): T {
   if (rights === undefined) return run()
-  const calls = CALLS[process.arch]
-  if (calls === undefined) throw new Error(`no system call numbers for ${process.arch}`)
+  const calls = callsOfUs()
   const before = currentGroups()
   const gid = process.getgid?.() ?? 0
   const dumpable = libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n)

@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, createReadStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, createReadStream, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'tap'
 import { getLimit } from '../../src/os/limits.ts'
 import { lookUp } from '../../src/os/users.ts'
@@ -90,6 +90,35 @@ test('what cannot be run says why', async (t) => {
   t.same(refused({ file: `${directory}/script` }), { refused: 'ENOENT' })
   t.same(refused({ cwd: `${directory}/none` }), { refused: 'ENOENT' })
   t.throws(() => refused({ env: ['A=b\0C=d'] }), /NUL/)
+  t.equal(reap(-1), 'childless', 'and leaves no zombie')
+})
+
+test('a file by its descriptor, whatever has its name by now', async (t) => {
+  const directory = t.testdir({ data: 'not a program', garbage: '\x7fELFnot', script: '#!/bin/sh\n' })
+  for (const name of ['garbage', 'script']) chmodSync(`${directory}/${name}`, 0o755)
+  const open = (path: string): number => {
+    const fd = openSync(path, 'r')
+    t.teardown(() => closeSync(fd))
+    return fd
+  }
+  const shell = open('/bin/sh')
+  const held = Array.from({ length: 40 }, () => pipe())
+  const script = 'ls /proc/self/fd | tr "\\n" " "; cat /proc/$$/stat | cut -d" " -f5,6; echo $$ $0 "$1"; env'
+  const text = await run(script, { file: '/nope', opened: shell, argv: ['name', '-c', script, 'zero', 'one'] })
+  for (const { read, write } of held) [read, write].forEach((fd) => closeSync(fd))
+  t.match(text, /^0 1 2 3 (\d+) \1\n\1 zero one\n/, 'no other descriptor, a session and a group of its own')
+  t.notMatch(text, /HOME|USER/)
+  const refused = (name: string): unknown => spawn(by(`${directory}/${name}`))
+  const by = (path: string): Command => ({
+    file: '/bin/sh',
+    opened: open(path),
+    argv: ['a'],
+    env: [],
+    files: [0, 1, 2],
+  })
+  t.same(refused('data'), { refused: 'EACCES' })
+  t.same(refused('garbage'), { refused: 'ENOEXEC' })
+  t.same(refused('script'), { refused: 'ENOENT' }, 'nobody runs anything in its place')
   t.equal(reap(-1), 'childless', 'and leaves no zombie')
 })
 
