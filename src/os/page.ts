@@ -3,6 +3,7 @@
 
 import ffi from 'node:ffi'
 import { fstatSync } from 'node:fs'
+import { errno } from './errno.ts'
 
 const SYS_MEMFD_SECRET = 447n // the same number on x86-64 and arm64
 const O_CLOEXEC = 0x80000n
@@ -10,6 +11,9 @@ const PROT_READ_WRITE = 3
 const MAP_SHARED = 1
 const MAP_FIXED = 16
 const MFD_CLOEXEC = 1
+/** EPERM, ENOSYS: somebody's filter, or the kernel, has no memfd_secret. What it says else will pass, or can be brought about
+ * by root, who would be given the next one to look at. */
+const NEVER: ReadonlySet<number> = new Set([1, 38])
 
 const { functions: libc } = ffi.dlopen(null, {
   syscall: { arguments: ['i64', 'i64'], return: 'i64' },
@@ -24,7 +28,7 @@ const { functions: libc } = ffi.dlopen(null, {
 export function createPage(size: number, hidden = true): { fd: number; secret: boolean } {
   let fd = hidden ? Number(libc.syscall(SYS_MEMFD_SECRET, O_CLOEXEC)) : -1
   const secret = fd >= 0
-  if (!secret) fd = libc.memfd_create('dotfly', MFD_CLOEXEC)
+  if (!secret && (!hidden || NEVER.has(errno()))) fd = libc.memfd_create('dotfly', MFD_CLOEXEC)
   if (fd < 0 || libc.ftruncate(fd, BigInt(size)) !== 0) throw new Error('no memory for the credential')
   return { fd, secret }
 }
