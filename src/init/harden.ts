@@ -5,6 +5,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dropBounding, within, without } from '../os/capabilities.ts'
 import type { Capability } from '../os/capabilities.ts'
 import { refuseTracers } from '../os/confine.ts'
+import { stopHelpers } from '../os/helpers.ts'
 import { getLimit, setLimit } from '../os/limits.ts'
 import { isRefused, refuse } from '../os/seccomp.ts'
 import type { Call } from '../os/seccomp.ts'
@@ -50,7 +51,12 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
   take('core', () => setLimit('core', { soft: 0n, hard: getLimit('core').hard }))
   if (machine) {
     // Before the bounding set: these writes need CAP_SYS_MODULE, so that nobody can undo them afterwards.
-    take('usermodehelper', () => HELPERS.forEach(maskHelpers))
+    take('usermodehelper', () => {
+      HELPERS.forEach(maskHelpers)
+      // Of a user namespace that root has made they would be root nonetheless, with what is delegated there: since Linux 6.9
+      // also BPF.
+      stopHelpers()
+    })
     take('sysctl', () => {
       for (const [path, value] of Object.entries(SYSCTLS)) if (existsSync(path)) writeFileSync(path, value)
     })

@@ -9,7 +9,7 @@ export const STEPS = {
   tracing:
     'no bpf(2) and no perf_event_open(2), whose programs run inside any process; an image that runs containers needs them',
   swap: 'no swapon(2): whoever can write to swap space changes what any process has in memory',
-  usermodehelper: 'programs that the kernel starts, such as a core_pattern pipe, lose them as well, and sys_admin',
+  usermodehelper: 'the kernel starts no program itself, such as the one of core_pattern, request-key or modprobe',
   sysctl: 'no kexec, and no dump of programs that changed user',
   lockdown: 'kernel lockdown in mode confidentiality: no kprobe, no /proc/kcore',
   mounts: 'init and the proxy see the files as mounted before the entrypoint: nobody mounts over what they run',

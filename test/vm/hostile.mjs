@@ -104,7 +104,8 @@ attempt('remount', () => {
   }
   return 'done'
 })
-for (let i = 0; i < 60 && !existsSync('/helper.over'); i++) await new Promise((resolve) => setTimeout(resolve, 500))
+for (let i = 0; i < (existsSync('/helper.out') ? 60 : 10) && !existsSync('/helper.over'); i++)
+  await new Promise((resolve) => setTimeout(resolve, 500))
 attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
 // What is started in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
 writeFileSync('/impostor', '#!/bin/busybox sh\n/bin/busybox readlink /proc/self/fd/3 > /impostor.out\n', {

@@ -25,8 +25,7 @@ orphan=$( (sh -c 'echo $$; exec >&2; kill -USR1 $$' &) )
 while kill -0 $orphan; do sleep 0.1; done
 exit 42
 `
-/** What the kernel itself starts for an image that is root: allowed, and without any power over the proxy, though it has no
- * filter of ours. */
+/** What the kernel itself would start for an image that is root, with no filter of ours. */
 const HELPER = `(grep CapBnd /proc/self/status; dd if=/proc/$1/mem bs=1 count=0 2>&1 | grep -q denied && echo refused || echo LEAK
 /dotfly/node --disable-warning=ExperimentalWarning /calls.mjs $1) > /helper.out 2>&1
 echo > /helper.over
