@@ -83,6 +83,7 @@ test(
     writeFileSync(script, text) // the log has the command that is run
     for (const off of ['', 'proxy-user']) {
       const init = await startInit(t, {
+        node: [],
         before: `shift && exec ${node} "$@"`,
         command: ['sh', script],
         options: off === '' ? [] : ['--no-harden', off],
