@@ -41,22 +41,32 @@ export function stopHelpers(): void {
       attributes.writeBigUInt64LE(MS_PRIVATE, 16)
       call('execute nothing there', MOUNT_SETATTR, BigInt(tree), '', AT_EMPTY_PATH | AT_RECURSIVE, attributes, 32n)
       enter({ root: tree, cwd: tree })
+    } catch (error) {
+      libc.fchdir(ours.cwd)
+      throw error
     } finally {
       closeSync(tree)
     }
-    try {
-      process.chdir(path)
-    } finally {
-      // Alone from here on.
-      if (libc.unshare(CLONE_FS) !== 0) throw failed('leave the other threads')
-      enter(ours)
-    }
+    // It is the same directory there, so that it need not fail; and if it does, this thread does not stay.
+    const there = tryTo(() => process.chdir(path))
+    if (libc.unshare(CLONE_FS) !== 0) throw failed('leave the other threads')
+    enter(ours)
+    if (there !== undefined) throw there
   } finally {
     closeSync(ours.root)
     closeSync(ours.cwd)
   }
   // Of kthreadd: the mounts that can be reached from its root.
   if (readFileSync('/proc/2/mountinfo', 'latin1') !== '') throw new Error('the kernel starts them elsewhere')
+}
+
+function tryTo(run: () => void): Error | undefined {
+  try {
+    run()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
 }
 
 function enter({ root, cwd }: { root: number; cwd: number }): void {
