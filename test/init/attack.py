@@ -5,12 +5,12 @@ import ctypes, errno, os, re, signal, socket, struct, sys, tempfile
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 pid, needle = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
-# What the proxy is started from, and the socket that it serves.
-program = guests = ""
+# What the proxy's code begins with, and the socket that it serves.
+module = guests = ""
 for word in sys.argv[3:]:
     name, _, value = word.partition("=")
-    if name == "program":
-        program = value
+    if name == "module":
+        module = value
     elif name == "socket":
         guests = value
     elif name == "gid":
@@ -113,25 +113,28 @@ def environ():
         return "leak" if needle in file.read() else "nothing"
 
 
-# What is run in place of the next proxy, with the page as a descriptor that it has inherited.
-IMPOSTOR = """#!{python}
-import mmap
-found = bytes.fromhex("{needle}") in mmap.mmap(3, 16384, mmap.MAP_SHARED, mmap.PROT_READ)[:]
-with open("{said}", "w") as file:
-    file.write("leak" if found else "nothing")
+# What the next proxy loads in place of its own code, with the page as a descriptor that it has inherited.
+IMPOSTOR = """import ffi from 'node:ffi'
+const {{ functions: libc }} = ffi.dlopen(null, {{
+  mmap: {{ arguments: ['pointer', 'u64', 'i32', 'i32', 'i32', 'i64'], return: 'pointer' }},
+  open: {{ arguments: ['string', 'i32'], return: 'i32' }},
+  write: {{ arguments: ['i32', 'buffer', 'u64'], return: 'i64' }},
+}})
+const page = ffi.toBuffer(libc.mmap(0n, 16384n, 1, 1, 3, 0n), 16384, false)
+const found = Buffer.from(page.includes(Buffer.from('{needle}', 'hex')) ? 'leak' : 'nothing')
+libc.write(libc.open('{said}', 1), found, BigInt(found.length))
 """
 
 
 def lay():
     """Where the impostor lies, and where it will write what it found."""
     directory = tempfile.mkdtemp()
-    os.chmod(directory, 0o777)
-    impostor, said = f"{directory}/impostor", f"{directory}/said"
-    with open(impostor, "w") as file:
-        # Where there is one for everybody: the next proxy is nobody special.
-        python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else os.path.realpath(sys.executable)
-        file.write(IMPOSTOR.format(python=python, needle=needle.hex(), said=said))
-    os.chmod(impostor, 0o755)
+    os.chmod(directory, 0o755)
+    impostor, said = f"{directory}/impostor.ts", f"{directory}/said"
+    for path, text in ((impostor, IMPOSTOR.format(needle=needle.hex(), said=said)), (said, "")):
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o666)
     return impostor, said
 
 
@@ -158,7 +161,7 @@ def restart(said=None):
     guest.settimeout(0.1)
     guest.connect(guests)
     guest.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    while said is None or not os.path.exists(said) or os.path.getsize(said) == 0:
+    while said is None or os.path.getsize(said) == 0:
         try:
             return "restarted" if guest.recv(1) == b"H" else "closed"
         except TimeoutError:
@@ -168,22 +171,22 @@ def restart(said=None):
 
 
 def fanotify():
-    """The very file that a new proxy is started from, as it is mounted where that proxy is; and a mount over it."""
+    """The very file that a new proxy loads, as it is mounted where that proxy is; and a mount over it."""
     impostor, said = lay()
     watch = libc.fanotify_init(1, os.O_RDONLY | os.O_CLOEXEC)  # FAN_CLOEXEC
     if watch < 0:
         failed()
     libc.fanotify_mark.argtypes = [ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p]
-    # FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN_EXEC
-    if libc.fanotify_mark(watch, 0x101, 0x1000, -100, program.encode()) < 0:
+    # FAN_MARK_ADD, FAN_OPEN
+    if libc.fanotify_mark(watch, 1, 0x20, -100, module.encode()) < 0:
         failed()
     restart()
     events, had = os.read(watch, 65536), None
     while events:
         length, _, _, _, _, fd, who = struct.unpack_from("=IBBHQii", events)
         events = events[length:]
-        # Others on this computer start the same file, as it is mounted where they are.
-        if who in list(proxies()) and os.path.samestat(os.fstat(fd), os.stat(program)):
+        # Others on this computer open the same file, as it is mounted where they are.
+        if who in list(proxies()):
             had = fd
         else:
             os.close(fd)
@@ -196,7 +199,7 @@ def fanotify():
         failed()
     found = restart(said)
     # It has been seen: the next attack begins with a proxy again.
-    libc.umount2(program.encode(), 2)
+    libc.umount2(module.encode(), 2)
     restart()
     return found
 
@@ -204,7 +207,7 @@ def fanotify():
 def overmount():
     impostor, said = lay()
     libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
-    if libc.mount(impostor.encode(), program.encode(), None, 4096, None) < 0:  # MS_BIND
+    if libc.mount(impostor.encode(), module.encode(), None, 4096, None) < 0:  # MS_BIND
         failed()
     return restart(said)
 
@@ -216,6 +219,6 @@ attempt("reopen", reopen)
 attempt("environ", environ)
 attempt("ptrace", ptrace)
 # The last, for they kill.
-if program:
+if module:
     attempt("fanotify", fanotify)
     attempt("overmount", overmount)

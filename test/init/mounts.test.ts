@@ -1,13 +1,16 @@
 // Init and the proxy keep the files as they were mounted at the start; the programs of the image have their own, and all that
 // a program may do with mounts.
 
+import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { hardeningOf } from '../../src/init/harden.ts'
 import { startMock } from '../../src/mock/start.ts'
+import { CREDENTIAL } from '../support/corpus.ts'
 import { childrenOf, kill, ROOT, SERVES, startInit } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
@@ -44,6 +47,35 @@ test('a program of the image mounts what it likes, and init with the proxy sees 
     hardeningOf(init.pid, init.proxy()).find(({ step }) => step === 'mounts')?.state
   t.equal(state(), 'on')
 })
+
+const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
+const NEEDLE = Buffer.from(CREDENTIAL.slice(-40)).toString('hex')
+const PROXY = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url))
+const PYTHON = spawnSync('python3', ['--version']).status === 0 ? false : 'needs python3, the attacker'
+
+test(
+  'what root mounts over the code of the proxy, or on the very file that it has opened, no next proxy loads',
+  { skip: skip === false ? PYTHON : skip },
+  async (t) => {
+    const find = `for p in /proc/[0-9]*; do grep -q '^dotfly' $p/cmdline && basename $p; done`
+    for (const { options = [], before, had } of [
+      { had: /^fanotify ENOENT\novermount restarted$/m },
+      // As systemd leaves them: what is mounted on one is mounted on its copies.
+      { had: /^fanotify ENOENT\novermount restarted$/m, before: 'mount --make-rshared /' },
+      { had: /^fanotify leak\novermount leak$/m, options: ['--no-harden', 'mounts'] },
+    ]) {
+      const attack = `python3 ${ATTACK} $(${find}) ${NEEDLE} module=${PROXY} socket="$SOCKET"`
+      const init = await startInit(t, {
+        command: sh(`exec 2>&1; ${SERVES}; ${attack}; echo done`),
+        options,
+        ...(before === undefined ? {} : { before }),
+      })
+      await init.ended
+      t.match(init.out(), /^done$/m, 'the attacker lived')
+      t.match(init.out(), had, before ?? options.join(' '))
+    }
+  },
+)
 
 test('without the step all see the same', { skip }, async (t) => {
   const on = directory(t)

@@ -18,8 +18,6 @@ export const SLOW = process.env['DOTFLY_SLOW'] === '1'
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
 /** A directory that `npm run build:sea` has made: then it is that program which is tested, started through its loader. */
 const FLY = process.env['DOTFLY_FLY']
-/** What exec(2) is given to start the trusted process. */
-export const PROGRAM = FLY === undefined ? process.execPath : `${FLY}/lib/ld-linux-x86-64.so.2`
 export const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 const UNSHARE = ['unshare', '--pid', '--mount', '--fork', '--mount-proc', '--kill-child']
 

@@ -107,14 +107,21 @@ attempt('remount', () => {
 for (let i = 0; i < (existsSync('/helper.out') ? 60 : 10) && !existsSync('/helper.over'); i++)
   await new Promise((resolve) => setTimeout(resolve, 500))
 attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
-// What is started in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
-writeFileSync('/impostor', '#!/bin/busybox sh\n/bin/busybox readlink /proc/self/fd/3 > /impostor.out\n', {
-  mode: 0o755,
+// What is loaded in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
+const impostor = `import ffi from 'node:ffi'
+const { functions: libc } = ffi.dlopen(null, {
+  readlink: { arguments: ['string', 'buffer', 'u64'], return: 'i64' },
+  open: { arguments: ['string', 'i32'], return: 'i32' },
+  write: { arguments: ['i32', 'buffer', 'u64'], return: 'i64' },
 })
+const held = Buffer.alloc(64)
+libc.write(libc.open('/impostor.out', 1), held, libc.readlink('/proc/self/fd/3', held, 64n))
+`
+writeFileSync('/impostor.ts', impostor, { mode: 0o644 })
 writeFileSync('/impostor.out', '', { mode: 0o666 })
 chmodSync('/impostor.out', 0o666)
 try {
-  execFileSync('/bin/busybox', ['mount', '-o', 'bind', '/impostor', '/dotfly/node'])
+  execFileSync('/bin/busybox', ['mount', '-o', 'bind', '/impostor.ts', '/dotfly/src/proxy/main.ts'])
   process.kill(proxy, 'SIGKILL')
   says('overmount', await next())
 } catch (error) {
