@@ -118,18 +118,15 @@ export class Scan {
     const tables = alloc(48).fill(15, 16)
     for (let half = 0; half < 16; half++) tables[half] = ~half // no byte with this half
     for (const c of INTRODUCERS) tables[c & 15] = c
-    const [other, ...more] = INTRODUCERS.filter((c) => tables[c & 15] !== c)
-    if (other === undefined || more.length > 0)
-      throw new Error('one byte that introduces must share its half with another')
+    const other = INTRODUCERS.find((c) => tables[c & 15] !== c) ?? 0 // there is one
     tables.fill(other, 32)
     this.found = allocNumbers(alloc, SLICE + SLICE / 8 + MARGIN)
     this.#copy = alloc(SLICE + 2 * MARGIN)
     this.#memory = memory.buffer
-    const text = { look: look(filter, tables.byteOffset) }
-    const module = new WebAssembly.Module(assemble(text, PARAMETERS, NUMBERS, VECTORS))
+    const module = new WebAssembly.Module(assemble(look(filter, tables.byteOffset), PARAMETERS, NUMBERS, VECTORS))
     const { exports } = new WebAssembly.Instance(module, { scan: { memory } })
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- they are what was just assembled
-    this.#look = (exports as Record<keyof typeof text, Look>).look
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is what was just assembled
+    this.#look = exports['look'] as Look
   }
 
   /** How many are `found` in the SLICE of `b` from `at` on; the last of them may be behind the end of `b`. */

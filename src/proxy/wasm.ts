@@ -9,7 +9,7 @@ const OPCODES = new Map(
   `loop:3,64 if:4,64 end:11 br_if:13 local.get:32 local.set:33 local.tee:34 i32.load:40 i32.load8_u:45 i32.load16_u:47 i32.store:54
   i32.const:65 i32.eq:70 i32.lt_u:73 i32.ge_u:79 i32.ctz:104 i32.add:106 i32.sub:107 i32.mul:108 i32.and:113 i32.or:114 i32.xor:115 i32.shl:116 i32.shr_u:118
   v128.load:253,0 i8x16.swizzle:253,14 i8x16.eq:253,35 v128.and:253,78 v128.or:253,80 v128.any_true:253,83
-  i8x16.bitmask:253,100 i16x8.shr_u:253,141,1`
+  i8x16.bitmask:253,100`
     .split(/\s+/)
     .map((entry) => entry.split(':'))
     .map(([word = '', opcode = '']) => [word, opcode.split(',').map(Number)]),
@@ -27,10 +27,10 @@ const list = (...items: number[][]): number[] => [...unsigned(items.length), ...
 const section = (id: number, ...items: number[][]): number[] => [id, ...sized(list(...items))]
 const name = (text: string): number[] => sized([...Buffer.from(text)])
 
-/** A module of functions, by name, that take `parameters` and give a number, all i32, and have the same further locals:
+/** A module of one function, `look`, that takes `parameters` and gives a number, all i32, and has further locals:
  *  `numbers`, and `vectors` of 16 bytes. It imports a memory, as `memory` of `scan`. Throws where a word is not known. */
 export function assemble(
-  functions: Readonly<Record<string, string>>,
+  text: string,
   parameters: readonly string[],
   numbers: readonly string[],
   vectors: readonly string[],
@@ -41,19 +41,17 @@ export function assemble(
     if (word.startsWith('offset=')) return [0, ...unsigned(Number(word.slice('offset='.length)))]
     return OPCODES.get(word) ?? signed(Number(BigInt(word)))
   }
-  const bodies = Object.values(functions).map((text) => [
+  const body = [
     ...list([...unsigned(numbers.length), I32], [...unsigned(vectors.length), V128]),
-    ...text.trim().split(/\s+/).flatMap(encode),
-    ...encode('end'),
-  ])
-  const exported = Object.keys(functions).map((key, i) => [...name(key), 0, i])
-  const types = [0x60, ...list(...parameters.map(() => [I32])), ...list([I32])]
+    ...`${text.trim()} end`.split(/\s+/).flatMap(encode),
+  ]
+  const type = [0x60, ...list(...parameters.map(() => [I32])), ...list([I32])]
   return Uint8Array.from([
     ...MAGIC,
-    ...section(1, types),
+    ...section(1, type),
     ...section(2, [...name('scan'), ...name('memory'), 2, 0, 0]),
-    ...section(3, ...bodies.map(() => [0])), // each function's type
-    ...section(7, ...exported),
-    ...section(10, ...bodies.map(sized)),
+    ...section(3, [0]), // of that type
+    ...section(7, [...name('look'), 0, 0]),
+    ...section(10, sized(body)),
   ])
 }
