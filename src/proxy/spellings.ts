@@ -105,8 +105,7 @@ export const isGap = (c: number): boolean => c === 0x0a || c === 0x0d || c === 0
 
 /** First bytes of escapes and gaps, and the `;` that may be all that is left of a long one. */
 export const INTRODUCERS = [0x25, 0x5c, 0x26, 0x3d, 0x0a, 0x0d, 0, 0x3b]
-/** Their places in that list, from 1. */
-export const INTRODUCES = table((c) => INTRODUCERS.indexOf(c) + 1)
+export const INTRODUCES = table((c) => Number(INTRODUCERS.includes(c)))
 export const LONGEST_ESCAPE = 10
 
 /** Percent-encoding, also of all of that once more; quoted-printable; JSON; C; HTML. Letters in either case. */
@@ -133,23 +132,16 @@ const ENTITIES =
 const COLUMN = new Uint8Array(256)
 const NEXT = new Int16Array(4096 * 64)
 const MEANS = new Int16Array(4096).fill(-1)
-/** The columns that an escape ends with. */
-const ENDING = new Uint8Array(64)
 let nodes = 0
 let columns = 0
 
 function learn(escape: string, byte = -1): number {
   let node = 0
-  let column = 0
   for (let i = 0; i < escape.length; i++) {
     const c = escape.charCodeAt(i)
-    column = COLUMN[c] || newColumn(c)
-    node = NEXT[node * 64 + column] ||= ++nodes
+    node = NEXT[node * 64 + (COLUMN[c] || newColumn(c))] ||= ++nodes
   }
-  if (byte >= 0) {
-    MEANS[node] = byte
-    ENDING[column] = 1
-  }
+  if (byte >= 0) MEANS[node] = byte
   return node
 }
 
@@ -166,7 +158,6 @@ for (const named of ENTITIES.match(/[a-z]+./g) ?? [])
   FORMS[named.charCodeAt(named.length - 1)]?.push(`&${named.slice(0, -1)};`)
 FORMS[0x0a]?.push('=\n', '=\r\n')
 FORMS.forEach((forms, byte) => forms.forEach((form) => learn(form, byte)))
-const ENDS = table((c) => ENDING[COLUMN[c] ?? 0] ?? 0)
 // %25 is % and \\ is \ again, any number of times; leading zeros mean nothing.
 for (const [again, as] of [
   ['%25', '%'],
@@ -221,8 +212,7 @@ export const gapAt = (b: Uint8Array, i: number): number => gapOf(escapeAt(b, i),
 
 /** The longest escape that ends before `i`, as `escapeAt` has it. */
 export function escapeBefore(b: Uint8Array, i: number): number {
-  if (ENDS[b[i - 1] ?? 1] === 0) return 0
-  for (let length = Math.min(LONGEST_ESCAPE, i); length > 1; length--) {
+  for (let length = LONGEST_ESCAPE; length > 1; length--) {
     if (INTRODUCES[b[i - length] ?? 1] === 0) continue
     const escape = escapeAt(b, i - length)
     if (lengthOf(escape) === length) return escape
@@ -275,7 +265,7 @@ export function cutAt(b: Uint8Array, i: number, want: number, kind: number, back
   let cut = 0
   const [from, step] = backwards ? [i - 1, -1] : [i, 1]
   const near = COLUMN[b[from] ?? 1] ?? 0
-  for (const form of near === 0 ? [] : (accepted(want, kind, backwards)[near] ?? [])) {
+  for (const form of accepted(want, kind, backwards)[near] ?? []) {
     let length = 1
     while (length < form.length - 1 && COLUMN[b[from + step * length] ?? 1] === form[length]) length++
     if (length > cut) cut = length
@@ -284,9 +274,9 @@ export function cutAt(b: Uint8Array, i: number, want: number, kind: number, back
 }
 
 /** At least what `cutAt` finds before `i`, whatever is wanted. What begins an escape stands in such a tail only as its first
- *  bytes, if these are backslashes; as its last, if that is `;` or a line break; and as the `%` of `25%36%31`. */
+ *  bytes, if these are backslashes; as its last, such as `;` or a line break; and as the `%` of `25%36%31`. */
 export function mayBeCut(b: Uint8Array, i: number): number {
-  let n = b[i - 1] === 0x3b ? 1 : 0
+  let n = 1
   for (; n < LONGEST_ESCAPE - 1; n++) {
     const c = b[i - 1 - n] ?? 0
     if (c === 0x5c) return n + (b[i - 2 - n] === c ? 2 : 1)

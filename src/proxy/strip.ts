@@ -115,13 +115,11 @@ export class Needles {
     for (let at = 0; at < b.length; at += SLICE) {
       for (let k = 0, found = scan.look(b, at); k < found; k++) {
         const what = scan.found[k] ?? 0
-        const i = what >> 1
-        if ((what & 1) === 1) {
-          if (i < b.length) this.#around(b, i)
-        } else if (i + 4 <= b.length && !this.#isCovered(i)) this.#tryAll(this.#grams.raw, b, i, foldAt(b, i), 0, 4)
+        const i = what >> 1 // where it is behind the end of `b`, no run stands there
+        if ((what & 1) === 1) this.#around(b, i)
+        else this.#tryAll(this.#grams.raw, b, i, foldAt(b, i), 0, 4)
       }
     }
-    if (this.#found.length === 0) return this.#found
     for (const run of this.#found) {
       run.from += base
       run.to += base
@@ -135,7 +133,7 @@ export class Needles {
     this.#tail = 0
     this.#forget(b)
     // The end of a line or of an event must never wait. What comes next is judged with it all the same.
-    if (b.length < SECRET || b[b.length - 1] === 0x0a) return 0
+    if (b[b.length - 1] === 0x0a) return 0
     for (let cut = 0; cut < 10; cut++)
       if (cut === 0 || INTRODUCES[b[b.length - cut] ?? 0] !== 0) this.#before(b, b.length - cut)
     return this.#tail
@@ -172,12 +170,9 @@ export class Needles {
     // `\0` is a gap, too, where it is the beginning of `\061`.
     if (introducer === 0x5c && b[p + 1] === 0x30) this.#tryGram(b, p + 2, foldAt(b, p + 2))
     // Raw bytes before a long unit that is cut, or a gap and such a one.
-    if (!isPlain && p >= 2 && pathAt(b, p) >= 4 && escapeBefore(b, p) === 0 && !this.#isCovered(p))
-      this.#tryBefore(b, p)
+    if (!isPlain && p >= 2 && pathAt(b, p) >= 4 && escapeBefore(b, p) === 0) this.#tryBefore(b, p)
     if (!isPlain && escapeAt(b, p) === 0) return
     let at = isPlain ? p + 1 : p
-    if (introducer === 0x0d && b[at] === 0x0a) at++
-    if (this.#isCovered(p)) return
     let gram = 0
     let first = -1
     let second = -1
@@ -215,11 +210,6 @@ export class Needles {
     // What stands here may be the end of `%25%36%31`, with raw bytes behind it.
     if (introducer === 0x25 && second >= 0 && escapeAt(b, second) === 0)
       this.#tryPair(b, second, (gram >> 8) & 0xffff, 0)
-  }
-
-  /** Every window has a byte at which it is found; one that is not all blanked already has it near the edge. */
-  #isCovered(i: number): boolean {
-    return i - CONTEXT > this.#covered.from && i + CONTEXT < this.#covered.to
   }
 
   #tryGram(b: Buffer, r: number, gram: number): void {
@@ -308,9 +298,6 @@ export class Needles {
   #isShort(b: Buffer, start: number, end: number, first: number, next: number): boolean {
     if (end - start >= WINDOW || gapOf(this.#escapeBefore(b, start), b[start - 1]) > 0) return false
     const last = this.#unitFrom[next - 1] ?? 0
-    // Of what is cut before a run there are 9 bytes at most.
-    const isNoneBehind = INTRODUCES[b[end] ?? 0] === 0 && INTRODUCES[b[last] ?? 0] === 0
-    if (isNoneBehind && end - start < WINDOW - 9) return true
     if (gapAt(b, end) > 0) return false
     const to = Math.max(end + pathAt(b, end), last + pathAt(b, last))
     let from = start - mayBeCut(b, start)
@@ -357,11 +344,7 @@ export class Needles {
       const from = to - cutAt(b, to, want(n), kind, true)
       if (from < start) heads.push({ from, to, n })
     }
-    // No window of a long run has both its ends.
-    const isLong = end - start >= 2 * WINDOW
-    for (const head of heads)
-      for (const tail of tails)
-        if (!isLong || head === heads[0] || tail === tails[0]) this.#read(b, start, end, head, tail)
+    for (const head of heads) for (const tail of tails) this.#read(b, start, end, head, tail)
   }
 
   /** Adds the windows of one reading of a run: what `head` and `tail` are, and the whole units between. These are blanked;
@@ -399,14 +382,11 @@ export class Needles {
       this.#tail = Math.max(this.#tail, b.length - pending)
   }
 
-  /** Adds a run to the stretch; or begins another, with one that is farther on. */
+  /** Adds a run to the stretch where it begins within; or begins another, with one that is farther on. */
   #cover({ from, to }: Run): void {
     const covered = this.#covered
-    if (to <= covered.to && from >= covered.from) return
-    const isBeside = from <= covered.to && to >= covered.from
-    if (!isBeside && to <= covered.to) return
-    covered.from = isBeside ? Math.min(from, covered.from) : from
-    covered.to = Math.max(to, covered.to)
+    if (from > covered.to) covered.from = from
+    if (from >= covered.from) covered.to = Math.max(to, covered.to)
   }
 }
 

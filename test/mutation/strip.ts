@@ -58,7 +58,7 @@ const MUTANTS: [string, File, string, string][] = [
   ['what went before is not copied', 'scan', 'MARGIN - Math.min(4, at), Math.max(0, at - 4)', 'MARGIN, at'],
   ['the end of a window is left', 'strip', 'run.to = Math.min(end, q3 + WINDOW)', 'run.to = Math.min(end, q3 + 8)'],
   ['the start of a window is left', 'strip', 'Math.max(start, q - WINDOW + 1)', 'Math.max(start, q - 8)'],
-  ['no escapes at all', 'strip', 'if (i < b.length) this.#around(', 'if (i < 0) this.#around('],
+  ['no escapes at all', 'strip', 'if ((what & 1) === 1) this.#around(', 'if (what < 0) this.#around('],
   [
     'escapes by 4 bytes only',
     'strip',
@@ -66,6 +66,7 @@ const MUTANTS: [string, File, string, string][] = [
     'void [b, r, pair, skip]',
   ],
   ['long units are told by four, as raw bytes are', 'strip', 'few = true', 'few = false'],
+  ['nothing stands behind what ends with ;', 'strip', ' || introducer === SEMICOLON', ''],
   ['bytes before an escape are not looked at', 'strip', 'if (p >= 4) this.#tryGram(', 'if (p < 0) this.#tryGram('],
   ['no base64url in the filter', 'grams', 'raw, rawUrls, n - 3)', 'raw, 0, n - 3)'],
   ['no base64url beside a gap', 'grams', 'escaped, urls, first)', 'escaped, 0, first)'],
@@ -74,12 +75,7 @@ const MUTANTS: [string, File, string, string][] = [
   ['a gram behind what is secret is no sample', 'grams', 'last >= n - 3 - WINDOW', 'last >= n - 3'],
   ['gaps are bytes of escaped grams', 'grams', 'if (isGap(c)) continue', ''],
   ['a pair is the first of a gram', 'grams', 'this.pairs.add(escaped >>> 16,', 'this.pairs.add(escaped & 0xffff,'],
-  [
-    'one run hides another',
-    'strip',
-    'return i - CONTEXT > this.#covered.from',
-    'return this.#covered.to > 0 || i > this.#covered.from',
-  ],
+  ['one run hides another', 'strip', 'if (from > covered.to) covered.from = from', ''],
   [
     'two bytes of public text make a run',
     'strip',

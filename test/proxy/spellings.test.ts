@@ -312,6 +312,16 @@ test('two runs that share a byte are both blanked to their ends', async (t) => {
   t.equal(body.toString(), `<${'*'.repeat(31)}>`)
 })
 
+test('what stands between two runs is not taken for blanked, in whatever order they are found', async (t) => {
+  const { value } = fm2.credential
+  // Within 64 bytes raw ones are found first.
+  const escaped = [...value.subarray(-40, -34)].map((c) => `%${c.toString(16)}`).join('')
+  const raw = value.subarray(-20).toString()
+  const body = Buffer.from(`${' '.repeat(66)}${escaped} ${raw}${' '.repeat(66)}`)
+  t.equal(stripWhole(fm2.needles, body), 2)
+  t.equal(body.toString().trim(), `${'*'.repeat(escaped.length)} ${'*'.repeat(raw.length)}`)
+})
+
 test('lines that end in the middle of a run do not wait, and do not let it through', async (t) => {
   const known = headerValue(v1.credential)
   for (const width of [5, 11, 14, 15, 16, 40]) {

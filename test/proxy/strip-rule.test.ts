@@ -36,6 +36,7 @@ test('what is left of a unit counts, however the whole ones beside it may be rea
     ['x0;w8zkd7mp2xv5t', 'or hexadecimal'],
     ['w8zkd7mp2xv5t&#0', 'or at the end'],
     ['u0071w8z\n\n\n\n\nkd7', 'a wide gap, and three raw bytes on either side'],
+    ['#119;\n\n\n\n\n\n\n\n8zk', 'a wide gap, and three raw bytes behind it'],
     ['w8z\n\n\n\n\n%25%36%6', 'raw bytes, a raw gap and what is cut'],
     ['u0071w8z%0a%25%3', 'or an escaped one'],
     ['u006bd7m%25%37%3', 'three raw bytes between two that are cut'],
