@@ -102,13 +102,13 @@ export class Guest implements Listener, Hearer {
 
   /** Before any request: who calls may not be served at all. */
   turnAway(code: Code): void {
-    this.#refuse(code, '', false)
+    this.#refuse(code)
   }
 
   /** Called about once a second. */
   expire(now: number): void {
     if (this.#exchange !== undefined || now < this.#deadline) return
-    if (this.#reader.partial && !this.#closing) this.#refuse('REQUEST_TIMEOUT', '', false)
+    if (this.#reader.partial && !this.#closing) this.#refuse('REQUEST_TIMEOUT')
     else this.#wire.destroy()
   }
 
@@ -176,7 +176,7 @@ export class Guest implements Listener, Hearer {
         return
       }
       this.#deadline = this.#door.now() + HEAD_LIMIT // for the next one
-      if (typeof request === 'string') this.#refuse(request, '', false)
+      if (typeof request === 'string') this.#refuse(request)
       else this.#begin(request, refused ? undefined : bytes)
       refused = true
     }
@@ -192,7 +192,7 @@ export class Guest implements Listener, Hearer {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
       const verdict = this.#door.judge(head)
       if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
-      else this.#refuse(verdict, head.method, false)
+      else this.#refuse(verdict, head.method)
     }
     if (!this.#reader.partial) this.#deadline = this.#door.now() + IDLE_LIMIT
     this.#wire.resume()
@@ -244,7 +244,7 @@ export class Guest implements Listener, Hearer {
     this.#door.flyd.ask(ask, this.#exchange)
   }
 
-  #refuse(code: Code, asked: string, keepAlive: boolean): void {
+  #refuse(code: Code, asked = '', keepAlive = false): void {
     const close = !keepAlive || this.last
     const method = METHODS.has(asked) ? asked : '' // any other word would be the guest's own, in our log
     this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })

@@ -134,7 +134,7 @@ export class RequestReader {
     }
     const end = this.#bytes.indexOf(END_OF_HEAD, this.#searched)
     // What can become no request is refused now, rather than when the guest has waited for its time-out.
-    if (this.#bytes.length > 0 && !isUpper(this.#bytes[0] ?? 0)) return 'REQUEST_MALFORMED'
+    if (!isUpper(this.#bytes[0] ?? 0)) return 'REQUEST_MALFORMED'
     if (end < 0) {
       for (let lf = this.#bytes.indexOf(LF, this.#searched); lf >= 0; lf = this.#bytes.indexOf(LF, lf + 1)) {
         if (this.#bytes[lf - 1] !== CR) return 'REQUEST_MALFORMED'

@@ -29,27 +29,26 @@ export class Teller {
 
   /** Tells an event. What is not an exchange has somebody waiting for it. `ask`: what the exchange was about. */
   report(event: Event, ask?: Ask): void {
-    if (
-      !this.tellsAll &&
-      event.kind === 'exchange' &&
-      event.status < 400 &&
-      event.hits === 0 &&
-      event.code === undefined
-    )
-      return
     if (this.#length > FULL) this.flush()
-    if (event.kind === 'exchange' && this.#length === 0) setTimeout(() => this.flush(), PAUSE)
-    if (event.kind === 'exchange' && ask !== undefined) {
-      // As JSON.stringify has it, at a fifth of its cost: what is repeated, by whomever, is made once.
-      const { kind, time, socket, pid, uid, gid, method, route, audience, status, code, hits, bytes, ms } = event
-      ask.told ??= Buffer.from(JSON.stringify({ kind, socket, method, route, audience }).slice(0, -1))
-      const why = code === undefined ? '' : `,"code":"${code}"`
-      this.#length += ask.told.copy(this.#lines, this.#length)
-      this.#add(
-        `,"pid":${pid},"uid":${uid},"gid":${gid},"time":${time},"status":${status}${why},"hits":${hits},"bytes":${bytes},"ms":${ms}}\n`,
-      )
-    } else this.#add(`${JSON.stringify(event)}\n`)
-    if (event.kind !== 'exchange') this.flush()
+    if (event.kind !== 'exchange') {
+      this.#add(`${JSON.stringify(event)}\n`)
+      this.flush()
+      return
+    }
+    const { kind, time, socket, pid, uid, gid, method, route, audience, status, code, hits, bytes, ms } = event
+    if (!this.tellsAll && status < 400 && hits === 0 && code === undefined) return
+    if (this.#length === 0) setTimeout(() => this.flush(), PAUSE)
+    if (ask === undefined) {
+      this.#add(`${JSON.stringify(event)}\n`)
+      return
+    }
+    // As JSON.stringify has it, at a fifth of its cost: what is repeated, by whomever, is made once.
+    ask.told ??= Buffer.from(JSON.stringify({ kind, socket, method, route, audience }).slice(0, -1))
+    const why = code === undefined ? '' : `,"code":"${code}"`
+    this.#length += ask.told.copy(this.#lines, this.#length)
+    this.#add(
+      `,"pid":${pid},"uid":${uid},"gid":${gid},"time":${time},"status":${status}${why},"hits":${hits},"bytes":${bytes},"ms":${ms}}\n`,
+    )
   }
 
   flush(): void {
