@@ -183,9 +183,12 @@ export class Exchange implements Asker {
     this.#parts = []
     this.#size = 0
     this.report.bytes += size
-    if (!this.#begun) out.unshift(this.#begin(head, size))
-    else if (this.#chunked && size > 0) out.unshift(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
-    if (this.#chunked && (size > 0 || this.#ended)) out.push(size > 0 ? (this.#ended ? CRLF_LAST : CRLF) : LAST)
+    const begin = this.#begun ? undefined : this.#begin(head, size)
+    if (this.#chunked && size > 0) {
+      out.unshift(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
+      out.push(this.#ended ? CRLF_LAST : CRLF)
+    } else if (this.#chunked && this.#ended) out.push(LAST)
+    if (begin !== undefined) out.unshift(begin)
     if (out.length > 0) this.#guest.write(out)
   }
 
@@ -195,17 +198,13 @@ export class Exchange implements Asker {
     const length = this.#ended ? size : head.length
     this.#chunked = length === undefined
     const framing = this.#chunked ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`
-    const first = this.#chunked && size > 0 ? `${size.toString(16)}\r\n` : ''
     this.report.status = head.status
     this.#begun = true
     const { told } = head
     if (told?.framing === framing && !this.#chunked && !this.#closes) return told.bytes
     const status = statusLine(head.status)
     const said = toGuest(head.fields)
-    const bytes = Buffer.from(
-      `${status}${said}${head.status === 204 ? '' : framing}${connection}\r\n${first}`,
-      'latin1',
-    )
+    const bytes = Buffer.from(`${status}${said}${head.status === 204 ? '' : framing}${connection}\r\n`, 'latin1')
     const hits = stripWhole(this.#needles, bytes.subarray(status.length, status.length + said.length))
     this.report.hits += hits
     if (hits === 0 && !this.#chunked && !this.#closes) head.told = { framing, bytes }
