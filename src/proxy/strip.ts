@@ -115,7 +115,8 @@ export class Needles {
     for (let at = 0; at < b.length; at += SLICE) {
       for (let k = 0, found = scan.look(b, at); k < found; k++) {
         const what = scan.found[k] ?? 0
-        const i = what >> 1 // where it is behind the end of `b`, no run stands there
+        const i = what >> 1
+        if (i >= b.length) continue // such as the zeros of a buffer that is read into: they are many
         if ((what & 1) === 1) this.#around(b, i)
         else this.#tryAll(this.#grams.raw, b, i, foldAt(b, i), 0, 4)
       }
