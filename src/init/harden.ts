@@ -72,13 +72,13 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
   })
   // Pages of init and the proxy would go to a place that root can write to, and come back as it likes.
   take('swap', () => {
-    if (process.geteuid?.() === 0) refuse(['swapon'])
+    if (process.geteuid?.() === 0 && someoneAdministers(statusOf(process.pid))) refuse(['swapon'])
     if (machine && swapped())
       throw new Error('there is swap space already: whoever can write to it has init and the proxy')
   })
   // A user namespace gives its root mounts of its own, and none of ours.
   take('mounts', () => {
-    if (process.geteuid?.() === 0 && mountsCanChange(statusOf(process.pid))) outside = keepMounts()
+    if (process.geteuid?.() === 0 && someoneAdministers(statusOf(process.pid))) outside = keepMounts()
   })
   return { faults, outside }
 }
@@ -154,7 +154,7 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
       lockdown?.trim() ?? '',
       'this kernel has none, or securityfs is not mounted',
     ),
-    mountsCanChange(ours)
+    someoneAdministers(ours)
       ? found(
           'mounts',
           // The kernel lists those that are in a mount namespace.
@@ -183,7 +183,7 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
 }
 
 /** Not where whoever started us took CAP_SYS_ADMIN from all, as in most containers. */
-const mountsCanChange = ({ CapBnd }: Status): boolean =>
+const someoneAdministers = ({ CapBnd }: Status): boolean =>
   CapBnd === undefined || within(BigInt(`0x${CapBnd}`), ['sys_admin']).length > 0
 const SEEN_BY_ROOT = ['system call filter of this process', 'only root finds out what its filter refuses'] as const
 

@@ -29,8 +29,9 @@ const libc = bind({
 export type Outside = <T>(run: () => T) => T
 
 /** From now on this process, with all its threads and all that it starts, has a copy of the mounts: the same files, but what
- * anybody mounts over them is not there. It keeps every file system that is mounted, also when others unmount it. Needs
- * CAP_SYS_ADMIN, CAP_SYS_CHROOT and Linux 5.12. Throws where it cannot be had. */
+ * anybody mounts over them is not there. It keeps every file system that is mounted, also when others unmount it, as long as
+ * nobody removes the directory below it. Needs CAP_SYS_ADMIN, CAP_SYS_CHROOT and Linux 5.12. Throws where it cannot be
+ * had. */
 export function keepMounts(): Outside {
   // Whoever mounted it later would see it, and we would not.
   if (!existsSync('/proc/self')) throw new Error('/proc is not mounted: use --mount')
@@ -98,6 +99,7 @@ function moveToCopy(from: Place, attribute: bigint): Place {
   const path = process.cwd()
   const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
   const tree = Number(call('copy the mounts', OPEN_TREE, AT_FDCWD, '/', flags))
+  let moved = false
   try {
     const attributes = Buffer.alloc(32) // struct mount_attr: what to set, to clear, how to propagate
     attributes.writeBigUInt64LE(attribute, 0)
@@ -105,10 +107,13 @@ function moveToCopy(from: Place, attribute: bigint): Place {
     attributes.writeBigUInt64LE(MS_PRIVATE, 16)
     call('change a copy of the mounts', MOUNT_SETATTR, BigInt(tree), '', AT_EMPTY_PATH | AT_RECURSIVE, attributes, 32n)
     enter({ root: tree, cwd: tree })
+    moved = true
     process.chdir(path)
     return here()
   } catch (error) {
-    enter(from)
+    if (moved) enter(from)
+    // Without CAP_SYS_CHROOT it came no further than into the directory, and that is the way back as well.
+    else if (libc.fchdir(from.cwd) !== 0) throw failed('go back to where we were')
     throw error
   } finally {
     // As `umount -l` does it, who is inside stays. Open, the copy would have a namespace of its own: since Linux 6.15 root may

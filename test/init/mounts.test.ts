@@ -2,7 +2,7 @@
 // a program may do with mounts.
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -135,5 +135,18 @@ test('where nobody can mount there is nothing to keep, and nothing to say', { sk
   })
   t.equal((await init.ended).code, 0)
   t.match(init.out(), /^[1-9]/m)
-  t.notMatch(init.log(), /mounts/)
+  t.notMatch(init.log(), /mounts|swap/, 'nor can anybody turn swap space on')
+})
+
+test('who may not chroot(2) stays where it was', { skip }, async (t) => {
+  const on = directory(t)
+  writeFileSync(join(on, 'macaroon'), CREDENTIAL, { mode: 0o600 })
+  const init = await startInit(t, {
+    macaroon: ['--macaroon-file', 'macaroon'],
+    command: sh(`${SERVES}; /bin/pwd; grep -c . /proc/1/mountinfo`),
+    before: `cd ${on} && exec setpriv --bounding-set=-sys_chroot sh -c 'exec "$@"' sh "$@"; true`,
+  })
+  t.equal((await init.ended).code, 0, init.log())
+  t.match(init.log(), /^WARN mounts: cannot enter a tree of mounts \(EPERM\)$/m)
+  t.match(init.out(), new RegExp(`^${on}\n[1-9]`, 'm'))
 })
