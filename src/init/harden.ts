@@ -142,7 +142,11 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
     ),
     found('tracing', filtered(ours, 'bpf'), ...SEEN_BY_ROOT),
     found('swap', filtered(ours, 'swapon'), ...SEEN_BY_ROOT),
-    found('usermodehelper', helpers.includes(undefined) ? undefined : masked, 'kernel.usermodehelper'),
+    found(
+      'usermodehelper',
+      helpers.includes(undefined) ? undefined : masked && !startsHelpers(),
+      'kernel.usermodehelper, mounts of kthreadd',
+    ),
     found(
       'sysctl',
       Object.entries(SYSCTLS).every(([path, value]) => (readIf(path) ?? value).trim() === value),
@@ -185,6 +189,11 @@ export function hardeningOf(init: number, proxy: number): Finding[] {
 /** Not where whoever started us took CAP_SYS_ADMIN from all, as in most containers. */
 const someoneAdministers = ({ CapBnd }: Status): boolean =>
   CapBnd === undefined || within(BigInt(`0x${CapBnd}`), ['sys_admin']).length > 0
+
+/** Whether the kernel's threads have a root from which they can start something; where they cannot be seen they are the
+ * host's. */
+const startsHelpers = (): boolean => readIf('/proc/2/comm') === 'kthreadd\n' && readIf('/proc/2/mountinfo') !== ''
+
 const SEEN_BY_ROOT = ['system call filter of this process', 'only root finds out what its filter refuses'] as const
 
 function filtered({ Seccomp }: Status, call: Call): boolean | undefined {

@@ -107,6 +107,11 @@ attempt('remount', () => {
 for (let i = 0; i < (existsSync('/helper.out') ? 60 : 10) && !existsSync('/helper.over'); i++)
   await new Promise((resolve) => setTimeout(resolve, 500))
 attempt('helper', () => readFileSync('/helper.out', 'utf8').trim().replace(/\s+/g, ' '))
+// Not an attack: whether dotfly doctor tells that truly.
+const source = '/dotfly/src/init/harden.ts'
+const { hardeningOf } = await import(source)
+const steps = hardeningOf(1, proxy).filter(({ state }) => state === 'on')
+console.log(`doctor ${steps.map(({ step }) => step).join(' ')}`)
 // What is loaded in the proxy's place has the page as a descriptor; the last, for the proxy is killed.
 const impostor = `import ffi from 'node:ffi'
 const { functions: libc } = ffi.dlopen(null, {

@@ -57,6 +57,19 @@ const ATTACKS: Record<string, 'control' | 'tried'> = {
   overmount: 'control',
 }
 
+/** Defences whose work anybody in the Machine can see. */
+const SEEN = [
+  'capabilities',
+  'tracing',
+  'swap',
+  'usermodehelper',
+  'mounts',
+  'proxy-user',
+  'new-privileges',
+  'permission',
+]
+const seenOn = ({ text }: Boot): string[] => (/^doctor (.*?)\r?$/m.exec(text)?.[1] ?? '').split(' ')
+
 const missing = PROGRAMS.filter((program) => !found(program))
 if (missing.length > 0 || process.arch !== 'x64') {
   process.stdout.write(`1..0 # SKIP test:vm needs an x86-64 machine with ${missing.join(', ') || 'its programs'}\n`)
@@ -159,6 +172,7 @@ async function serves(kind: Kind, directory: string): Promise<void> {
   )
   for (const { attack, result } of results) holds(!/LEAK/.test(result), `${attack}: ${result}`)
   holds(leaks(Buffer.from(bad.text)) < 0, 'nothing of the credential on the console')
+  for (const step of SEEN) holds(seenOn(bad).includes(step), `doctor sees that ${step} is on`)
   explain(bad)
 
   const open = await boot(image, flyd.port, 'negative control: the same without defences', [
@@ -169,6 +183,8 @@ async function serves(kind: Kind, directory: string): Promise<void> {
   const had = [...open.text.matchAll(/attack (\S+) .*LEAK/g)].map(([, attack]) => attack)
   for (const [attack, control] of Object.entries(ATTACKS))
     if (control === 'control') holds(had.includes(attack), `without defences, ${attack} succeeds`)
+  for (const step of SEEN)
+    holds(!seenOn(open).includes(step), `without defences, doctor does not say that ${step} is on`)
   explain(open)
 }
 
