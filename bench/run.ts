@@ -163,6 +163,8 @@ async function within(
 async function main(): Promise<void> {
   if (values.write && (quick || only.size < PARTS.length || values.against !== undefined))
     throw new Error('--write is for a whole run: without --quick, --only and --against')
+  if (values.write && !PEERS.some((peer) => peer.name === 'dotfly' && peer.version().endsWith(', built')))
+    throw new Error('--write is for what users run, and dist/ is missing or older than src/: run npm run build first')
   const peers = chosen()
   const results: Results = {
     at: new Date().toISOString(),
