@@ -17,7 +17,7 @@ import { cold } from './cold.ts'
 import { growth } from './growth.ts'
 import { flatness, memory } from './memory.ts'
 import { PEERS } from './peers/all.ts'
-import { dotfly } from './peers/dotfly.ts'
+import { dotfly, isBuilt } from './peers/dotfly.ts'
 import type { Peer } from './peers/peer.ts'
 import { goalTable, sections, write } from './report.ts'
 import { requests } from './requests.ts'
@@ -163,7 +163,7 @@ async function within(
 async function main(): Promise<void> {
   if (values.write && (quick || only.size < PARTS.length || values.against !== undefined))
     throw new Error('--write is for a whole run: without --quick, --only and --against')
-  if (values.write && !PEERS.some((peer) => peer.name === 'dotfly' && peer.version().endsWith(', built')))
+  if (values.write && !isBuilt())
     throw new Error('--write is for what users run, and dist/ is missing or older than src/: run npm run build first')
   const peers = chosen()
   const results: Results = {

@@ -19,9 +19,8 @@ export const init = (mark: string): Peer => ({
 })
 
 function command(root: string, log: 'warn' | 'info', name: 'proxy' | 'init', more: readonly string[]): Peer {
-  const built = join(root, 'dist/main.cjs')
   const source = join(root, 'bin/dotfly.ts')
-  const fresh = isFresh(built, join(root, 'src'))
+  const fresh = isBuilt(root)
   const other = root === HERE ? '' : ` at ${root}`
   return {
     name: root === HERE ? (log === 'warn' ? 'dotfly' : 'dotfly-logging') : 'other',
@@ -43,7 +42,9 @@ function command(root: string, log: 'warn' | 'info', name: 'proxy' | 'init', mor
 }
 
 /** A build that is older than its source would be measured in place of what somebody has just changed. */
-function isFresh(built: string, source: string): boolean {
+export function isBuilt(root = HERE): boolean {
+  const built = join(root, 'dist/main.cjs')
+  const source = join(root, 'src')
   if (!existsSync(built)) return false
   const at = statSync(built).mtimeMs
   return readdirSync(source, { recursive: true, encoding: 'utf8' }).every(

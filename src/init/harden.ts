@@ -37,6 +37,8 @@ const SYSCTLS = { '/proc/sys/kernel/kexec_load_disabled': '1', '/proc/sys/fs/sui
 export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: string[]; outside: Outside } {
   const faults: string[] = []
   let outside: Outside = (run) => run()
+  const root = process.geteuid?.() === 0
+  const administered = root && someoneAdministers(statusOf(process.pid))
   const take = (step: Step, run: () => void): void => {
     if (!steps.has(step)) return
     try {
@@ -64,21 +66,21 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
     })
   }
   take('capabilities', () => {
-    if (process.geteuid?.() === 0) dropBounding(TAKEN)
+    if (root) dropBounding(TAKEN)
   })
   // CAP_SYS_ADMIN, which stays, stands in for the capabilities of both. Whoever is not root has neither anyway.
   take('tracing', () => {
-    if (process.geteuid?.() === 0) refuse(TRACING)
+    if (root) refuse(TRACING)
   })
   // Pages of init and the proxy would go to a place that root can write to, and come back as it likes.
   take('swap', () => {
-    if (process.geteuid?.() === 0 && someoneAdministers(statusOf(process.pid))) refuse(['swapon'])
+    if (administered) refuse(['swapon'])
     if (machine && swapped())
       throw new Error('there is swap space already: whoever can write to it has init and the proxy')
   })
   // A user namespace gives its root mounts of its own, and none of ours.
   take('mounts', () => {
-    if (process.geteuid?.() === 0 && someoneAdministers(statusOf(process.pid))) outside = keepMounts()
+    if (administered) outside = keepMounts()
   })
   return { faults, outside }
 }

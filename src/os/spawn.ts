@@ -129,7 +129,33 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
   }
 }
 
-// Numbers of system calls that differ; and those that do not.
+// Numbers of system calls: those that differ, and one that does not.
+type Name = 'setresuid' | 'setresgid' | 'setgroups' | 'setsid' | 'dup3' | 'execveat'
+const CALLS: Record<string, Readonly<Record<Name, bigint>>> = {
+  x64: {
+    setresuid: 117n,
+    setresgid: 119n,
+    setgroups: 116n,
+    setsid: 112n,
+    dup3: 292n,
+    execveat: 322n,
+  },
+  arm64: {
+    setresuid: 147n,
+    setresgid: 149n,
+    setgroups: 159n,
+    setsid: 157n,
+    dup3: 24n,
+    execveat: 281n,
+  },
+}
+
+function callsOfUs(): Readonly<Record<Name, bigint>> {
+  const calls = CALLS[process.arch]
+  if (calls === undefined) throw new Error(`no system call numbers for ${process.arch}`)
+  return calls
+}
+
 const CLOSE_RANGE = 436n
 const CLOSE_RANGE_CLOEXEC = 4n
 const AT_EMPTY_PATH = 0x1000n
@@ -183,32 +209,6 @@ function strings(words: readonly string[]): Buffer {
 // comes back: its saved uid stays 0, which is the way back, and which exec(2) replaces in the child by the effective
 // one. No other thread of ours is touched, no code of the user runs before exec, and with the user 0 given up exec
 // clears every capability.
-type Name = 'setresuid' | 'setresgid' | 'setgroups' | 'setsid' | 'dup3' | 'execveat'
-const CALLS: Record<string, Readonly<Record<Name, bigint>>> = {
-  x64: {
-    setresuid: 117n,
-    setresgid: 119n,
-    setgroups: 116n,
-    setsid: 112n,
-    dup3: 292n,
-    execveat: 322n,
-  },
-  arm64: {
-    setresuid: 147n,
-    setresgid: 149n,
-    setgroups: 159n,
-    setsid: 157n,
-    dup3: 24n,
-    execveat: 281n,
-  },
-}
-
-function callsOfUs(): Readonly<Record<Name, bigint>> {
-  const calls = CALLS[process.arch]
-  if (calls === undefined) throw new Error(`no system call numbers for ${process.arch}`)
-  return calls
-}
-
 function asUser<T>(rights: Rights | undefined, run: () => T): T {
   if (rights === undefined) return run()
   const calls = callsOfUs()
