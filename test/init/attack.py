@@ -1,6 +1,6 @@
 # What an attacker inside the Machine tries on a process: prints a line `attack result` for each, `leak` or an errno.
 # The credential's end is in argv[2], the pid in argv[1]; further words say who the attacker becomes first.
-import ctypes, errno, os, re, signal, socket, struct, sys, tempfile
+import atexit, ctypes, errno, os, re, shutil, signal, socket, struct, sys, tempfile
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -129,6 +129,7 @@ libc.write(libc.open('{said}', 1), found, BigInt(found.length))
 def lay():
     """Where the impostor lies, and where it will write what it found."""
     directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory, True)
     os.chmod(directory, 0o755)
     impostor, said = f"{directory}/impostor.ts", f"{directory}/said"
     for path, text in ((impostor, IMPOSTOR.format(needle=needle.hex(), said=said)), (said, "")):
@@ -139,7 +140,7 @@ def lay():
 
 
 def proxies():
-    """As they are now; the first is the one that we were given."""
+    """As they are now."""
     for name in os.listdir("/proc"):
         try:
             with open(f"/proc/{name}/cmdline", "rb") as file:

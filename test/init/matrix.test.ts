@@ -2,14 +2,10 @@
 // shows that the attack is real. Attackers run inside the Machine, as children of init: what init dropped they lack.
 
 import { execFileSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { CREDENTIAL } from '../support/corpus.ts'
-import { ROOT, SERVES, startInit } from './support.ts'
+import { ATTACK, NEEDLE, ROOT, SERVES, startInit } from './support.ts'
 
 const skip = ROOT ? (has('python3') ? false : 'needs python3, the attacker') : 'needs root, for a PID namespace'
-const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
-const NEEDLE = Buffer.from(CREDENTIAL.slice(-40)).toString('hex')
 
 const ROWS: { attacker: string; becomes: string[]; target: 'init' | 'proxy'; off: string; leaks: string[] }[] = [
   { attacker: 'root', becomes: [], target: 'proxy', off: '', leaks: [] },

@@ -2,26 +2,17 @@
 // a program may do with mounts.
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import type { Test } from 'tap'
 import { hardeningOf } from '../../src/init/harden.ts'
 import { startMock } from '../../src/mock/start.ts'
 import { CREDENTIAL } from '../support/corpus.ts'
-import { childrenOf, kill, ROOT, SERVES, startInit } from './support.ts'
+import { ATTACK, childrenOf, directory, keeperOf, kill, NEEDLE, ROOT, SERVES, startInit } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
 const sh = (script: string): string[] => ['sh', '-c', script]
-
-function directory(t: Pick<Test, 'teardown'>): string {
-  const path = mkdtempSync(join(tmpdir(), 'dotfly-mounts-'))
-  chmodSync(path, 0o755)
-  t.teardown(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
 
 test('the entrypoint is where init was started, at the root of its mounts', { skip }, async (t) => {
   const init = await startInit(t, {
@@ -43,13 +34,10 @@ test('a program of the image mounts what it likes, and init with the proxy sees 
   const [program = 0] = childrenOf(init.pid).filter((pid) => pid !== init.proxy())
   t.ok(existsSync(`/proc/${program}/root${on}/file`))
   for (const pid of [init.pid, init.proxy()]) t.notOk(existsSync(`/proc/${pid}/root${on}/file`))
-  const state = (): string | undefined =>
-    hardeningOf(init.pid, init.proxy()).find(({ step }) => step === 'mounts')?.state
-  t.equal(state(), 'on')
+  const found = hardeningOf(init.pid, init.proxy()).find(({ step }) => step === 'mounts')
+  t.equal(found?.state, 'on')
 })
 
-const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
-const NEEDLE = Buffer.from(CREDENTIAL.slice(-40)).toString('hex')
 const PROXY = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url))
 const PYTHON = spawnSync('python3', ['--version']).status === 0 ? false : 'needs python3, the attacker'
 
@@ -103,10 +91,7 @@ test('token files are where the image has mounted something for them, whenever i
     command: sh(`mount -t tmpfs none ${dir}; echo mounted; exec sleep 100`),
   })
   await init.until(/^mounted$/m)
-  const keeper = childrenOf(init.pid).find((pid) =>
-    /identity\/main/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')),
-  )
-  kill(keeper ?? 0, 'SIGKILL')
+  kill(keeperOf(init), 'SIGKILL')
   await init.until(/starting it again in[^]*token is fresh/)
   const program = childrenOf(init.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sleep'))
   t.ok(existsSync(`/proc/${program}/root${dir}/token`), 'there too')

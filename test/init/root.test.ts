@@ -5,25 +5,18 @@ import {
   chmodSync,
   copyFileSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   closeSync,
   readFileSync,
-  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { CREDENTIAL } from '../support/corpus.ts'
-import { ROOT, SERVES, startInit } from './support.ts'
+import { ATTACK, directory, NEEDLE, ROOT, SERVES, startInit } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, as the attacker is'
 const has = (program: string): boolean => spawnSync(program, ['--version']).status === 0
-const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
-const NEEDLE = Buffer.from(CREDENTIAL.slice(-40)).toString('hex')
 
 test(
   'capabilities that init was handed to inherit are no way around the bounding set',
@@ -55,29 +48,27 @@ test(
   'a handler of binfmt_misc is not run in place of the proxy',
   { skip: skip === false ? BINFMT : skip },
   async (t) => {
-    const directory = mkdtempSync(join(tmpdir(), 'dotfly-binfmt-'))
-    t.teardown(() => rmSync(directory, { recursive: true }))
-    chmodSync(directory, 0o755)
-    mkdirSync(join(directory, 'misc'))
+    const at = directory(t)
+    mkdirSync(join(at, 'misc'))
     // Handlers are the whole computer's: this one is for one program alone, a Node with a mark where nobody looks.
-    const node = join(directory, 'node')
+    const node = join(at, 'node')
     copyFileSync(process.execPath, node)
     chmodSync(node, 0o755)
     const fd = openSync(node, 'r+')
     writeSync(fd, 'dotfly!', 9)
     closeSync(fd)
-    const handler = join(directory, 'handler')
+    const handler = join(at, 'handler')
     writeFileSync(handler, '#!/bin/sh\necho "instead: $(/usr/bin/readlink /proc/$$/fd/3)" >&2\nexec /bin/sleep 100\n', {
       mode: 0o755,
     })
     // F: opened when it is registered, so that it need not be there for whoever executes.
-    const script = join(directory, 'script')
+    const script = join(at, 'script')
     const text = `${SERVES}
-    mount -t binfmt_misc none ${directory}/misc || { echo no mount; exit; }
-    printf ':dotfly-test:M:9:dotfly!::${handler}:F' > ${directory}/misc/register
+    mount -t binfmt_misc none ${at}/misc || { echo no mount; exit; }
+    printf ':dotfly-test:M:9:dotfly!::${handler}:F' > ${at}/misc/register
     for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q '^dotfly.*proxy/main' && kill -9 $(basename $p); done
     sleep 1
-    echo -1 > ${directory}/misc/dotfly-test
+    echo -1 > ${at}/misc/dotfly-test
     echo over
     exec sleep 100`
     writeFileSync(script, text) // the log has the command that is run

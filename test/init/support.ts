@@ -21,6 +21,19 @@ const FLY = process.env['DOTFLY_FLY']
 export const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 const UNSHARE = ['unshare', '--pid', '--mount', '--fork', '--mount-proc', '--kill-child']
 
+/** What tries the page; its words are in its first lines. */
+export const ATTACK = fileURLToPath(new URL('attack.py', import.meta.url))
+/** What it looks for: the end of the credential, in hex. */
+export const NEEDLE = Buffer.from(CREDENTIAL.slice(-40)).toString('hex')
+
+/** That the trusted process, which is nobody, may enter. */
+export function directory(t: Scope): string {
+  const path = mkdtempSync(join(tmpdir(), 'dotfly-test-'))
+  chmodSync(path, 0o755)
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
 export interface Ended {
   code: number | null
   signal: NodeJS.Signals | null
@@ -189,5 +202,16 @@ function commandOf(pid: number): string {
     return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
   } catch {
     return ''
+  }
+}
+
+/** The keeper as it is now, from here. */
+export const keeperOf = (init: RunningInit): number => childrenOf(init.pid).find(isKeeper) ?? 0
+
+function isKeeper(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('identity/main')
+  } catch {
+    return false // it ended while we looked
   }
 }

@@ -1,17 +1,6 @@
 // Token files of dotfly init: there before the first instruction of the program, whoever it is, or it does not start.
 
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decodeJwt } from 'jose'
 import tap, { test } from 'tap'
@@ -20,7 +9,7 @@ import { ASKING } from '../../src/cli/init.ts'
 import { arrange } from '../../src/identity/arrange.ts'
 import { identityOptions } from '../../src/identity/options.ts'
 import { startMock } from '../../src/mock/start.ts'
-import { childrenOf, kill, NODE, ROOT, type RunningInit, startInit, status } from './support.ts'
+import { directory, keeperOf, kill, NODE, ROOT, type RunningInit, startInit, status } from './support.ts'
 import type { InitStart } from './support.ts'
 
 const skip = ROOT ? false : 'needs root, for a PID namespace'
@@ -28,14 +17,6 @@ const sh = (script: string): string[] => ['sh', '-c', script]
 const PATH = '/usr/bin:/bin'
 const ROLE = 'arn:aws:iam::123456789012:role/weather-cat'
 const NOBODY = 'http://127.0.0.1:9'
-
-/** That the trusted process, which is nobody, may enter. */
-function directory(t: Pick<Test, 'teardown'>): string {
-  const path = mkdtempSync(join(tmpdir(), 'dotfly-tokens-'))
-  chmodSync(path, 0o755)
-  t.teardown(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
 
 /** One for all tests of this file: each asks it for tokens and leaves it as it is. */
 const mock = await startMock({ dir: directory(tap), parties: false })
@@ -50,17 +31,6 @@ function startOn(t: Test, start: InitStart): Promise<RunningInit> {
     ...start,
     env: { PATH, ...start.env },
   })
-}
-
-/** The keeper as it is now, from here. */
-const keeperOf = (init: RunningInit): number => childrenOf(init.pid).find(isKeeper) ?? 0
-
-function isKeeper(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('identity/main')
-  } catch {
-    return false // it ended while we looked
-  }
 }
 
 test(
