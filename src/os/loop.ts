@@ -35,6 +35,8 @@ const { functions: libc, lib } = ffi.dlopen(null, {
 
 /** Whoever watches a descriptor. It may be called once more than there was something to do. */
 export interface Watcher {
+  /** It is told before all that are not, of those who are ready at once. */
+  readonly first?: boolean
   ready(events: number): void
 }
 
@@ -52,6 +54,7 @@ export class Loop {
   readonly #foundAt = ffi.getRawPointer(this.#found)
   readonly #one = new Int32Array(this.#words)
   #now = 0 // 0: not in a turn
+  #isWhole = false
   #late: (() => void)[] = []
   #next: (() => void)[] = []
 
@@ -73,6 +76,11 @@ export class Loop {
   /** performance.now(), as it was when the events at hand were told. */
   get now(): number {
     return this.#now === 0 ? performance.now() : this.#now
+  }
+
+  /** Whoever is `first`, and was ready when the events at hand were asked for, has been told. */
+  get isTold(): boolean {
+    return this.#isWhole && this.#now !== 0
   }
 
   /** Calls `run` soon, when nobody is in the middle of something. */
@@ -97,6 +105,7 @@ export class Loop {
     this.#watchers[fd] = events === 0 ? undefined : watcher
     this.#one[0] = events
     this.#one[this.#words - 2] = fd
+    this.#one[this.#words - 1] = watcher.first === true ? 1 : 0
     return libc.epoll_ctl(this.#poll, events === 0 ? DEL : before === 0 ? ADD : MOD, fd, this.#one) === 0
   }
 
@@ -114,9 +123,14 @@ export class Loop {
       this.#now = performance.now()
       const next = this.#next
       if (next.length > 0) this.#next = []
-      // A descriptor that was closed in this round may be another's by now: that one finds nothing to do.
-      for (let i = 0, at = 0; i < count; i++, at += this.#words)
-        this.#watchers[found[at + this.#words - 2] ?? -1]?.ready(found[at] ?? 0)
+      const end = count * this.#words
+      for (const first of [1, 0]) {
+        this.#isWhole = first === 0 && count < EVENTS
+        // A descriptor that was closed in this round may be another's by now: that one finds nothing to do.
+        for (let at = 0; at < end; at += this.#words)
+          if (found[at + this.#words - 1] === first)
+            this.#watchers[found[at + this.#words - 2] ?? -1]?.ready(found[at] ?? 0)
+      }
       for (const run of next) run()
       for (let run = this.#late.shift(); run !== undefined; run = this.#late.shift()) run()
       if ((count <= 0 && this.#next.length === 0) || !this.stays || this.#now > until) break

@@ -56,15 +56,18 @@ export class Stream implements Watcher {
   readonly #loop: Loop
   readonly #buffers: Buffers
   readonly #hearer: Hearer
+  readonly first: boolean
   #fd: number
   #paused = false
   #ended = false // the other side
   #ending = false // this side: when #queue is empty
   #queue: Buffer[] = [] // what the kernel has not taken
   #pending = 0
+  #readAt = 0 // in loop.now
   #view: Buffer // as long as what was read last: clients repeat themselves
 
-  constructor(fd: number, loop: Loop, buffers: Buffers, hearer: Hearer) {
+  constructor(fd: number, loop: Loop, buffers: Buffers, hearer: Hearer, first = false) {
+    this.first = first
     this.#fd = fd
     this.#loop = loop
     this.#buffers = buffers
@@ -79,8 +82,10 @@ export class Stream implements Watcher {
     return this.#pending
   }
 
-  /** Of a socket: nothing has come that was not read, not even the end. */
+  /** Of a socket: nothing has come that was not read, not even the end; as things stood when this turn began, or stand now. */
   get quiet(): boolean {
+    // What was there when this turn began it would have been told of by now; what it has read since may go on.
+    if (this.first && this.#loop.isTold && this.#readAt !== this.#loop.now && !this.#paused) return true
     // To where nothing waits to be written, so that what is read stays as it is.
     return libc.recv(this.#fd, this.#buffers.writeAt, 1, MSG_PEEK) < 0
   }
@@ -162,6 +167,7 @@ export class Stream implements Watcher {
   }
 
   #read(): void {
+    this.#readAt = this.#loop.now
     const count = libc.read(this.#fd, this.#buffers.readAt, this.#buffers.read.length)
     if (count > 0) {
       if (this.#view.length !== count) this.#view = this.#buffers.read.subarray(0, count)

@@ -189,7 +189,7 @@ function listen(fd: number, take: (connection: number) => void, socket: number):
 async function dialFlyd(at: Launch['flyd'], buffers: Buffers): Promise<Dial> {
   const isSecure = 'host' in at && at.secure
   const address = isSecure ? undefined : addressOf(at)
-  if (address !== undefined) return (hearer) => new Stream(dial(address), loop, buffers, hearer)
+  if (address !== undefined) return (hearer) => new Stream(dial(address), loop, buffers, hearer, true)
   if (!('host' in at)) return (hearer) => new Stream(-1, loop, buffers, hearer) // no such path can be
   loop.stays = false
   const net = await import('node:net')

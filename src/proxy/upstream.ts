@@ -52,11 +52,11 @@ export class Flyd {
    * and the request does no harm twice. */
   ask(ask: Ask, asker: Asker): void {
     this.asked++
-    let idle = this.#idle.pop()
+    let idle = this.#take()
     // What is there before it is asked answers nobody: it would be one more answer to the guest before.
     while (idle !== undefined && (idle.stale || !idle.quiet)) {
       idle.abandon()
-      idle = this.#idle.pop()
+      idle = this.#take()
     }
     const connection = idle ?? this.#open()
     connection.send(ask, asker, idle !== undefined)
@@ -64,6 +64,14 @@ export class Flyd {
 
   close(): void {
     for (const connection of this.#idle.splice(0)) connection.abandon()
+  }
+
+  /** The last used; rather one that was at rest before this turn, for that costs no look at it. */
+  #take(): Connection | undefined {
+    const now = this.#now()
+    let at = this.#idle.length - 1
+    while (at > 0 && this.#idle[at]?.restsSince === now) at--
+    return at < this.#idle.length - 1 ? this.#idle.splice(at, 1)[0] : this.#idle.pop()
   }
 
   #open(): Connection {
@@ -113,6 +121,8 @@ export class Connection implements Hearer {
   #reused = false
   #connected = false
   #deadline = 0
+  /** In ms of `now`. */
+  restsSince = 0
   #idleSince = 0 // Unix ms: the wall clock is what moves when a Machine resumes
 
   constructor(dial: Dial, credential: Credential, now: () => number, pool: Pool) {
@@ -202,6 +212,7 @@ export class Connection implements Hearer {
     this.#asker = undefined
     // Answered before it was all sent: flyd may answer it once more when it is, and that would be the next guest's.
     if (this.#reader.reusable && this.#wire.pending === 0) {
+      this.restsSince = this.#now()
       this.#idleSince = Date.now()
       this.#pool.idle()
     } else this.#wire.destroy()

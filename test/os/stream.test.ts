@@ -25,8 +25,8 @@ class Heard implements Hearer {
   inCall = false
   onData: (bytes: Buffer) => void = () => undefined
 
-  constructor(fd: number) {
-    this.stream = new Stream(fd, loop, buffers, this)
+  constructor(fd: number, first = false) {
+    this.stream = new Stream(fd, loop, buffers, this, first)
   }
   data(bytes: Buffer): void {
     this.bytes = Buffer.concat([this.bytes, bytes])
@@ -209,6 +209,51 @@ test('one that is closed in the same round as others are told of is told nothing
   b.destroy()
   first.stream.destroy()
   second.stream.destroy()
+})
+
+test('who is first is told first, and knows that nothing has come since', async (t) => {
+  const { path, fd } = listening(t)
+  const two = (first = false): [Heard, Heard] => {
+    const far = new Heard(dial(addressOf({ path }) ?? Buffer.alloc(0)))
+    return [far, new Heard(Number(accept(fd)), first)]
+  }
+  const [far, first] = two(true)
+  const others = Array.from({ length: 300 }, () => two())
+  const look = (): boolean => first.stream.quiet
+  let quiet: boolean[] = []
+  for (const [, other] of others) other.onData = () => void quiet.push(look())
+  const come = async (n: number, size: number): Promise<boolean[]> => {
+    quiet = []
+    first.bytes = Buffer.alloc(0)
+    // All of it is there before anybody is told of any.
+    for (const [one] of others.slice(0, n)) one.stream.write([Buffer.from('.')])
+    if (size > 0) far.stream.write([Buffer.alloc(size)])
+    await first.until(() => quiet.length === n && first.bytes.length === size)
+    return quiet
+  }
+  t.equal(look(), true, 'when nobody is told of anything it is asked of the kernel')
+  t.same(await come(2, 0), [true, true])
+  let before = -1
+  first.onData = () => (before = quiet.length)
+  t.same([await come(2, 5), before], [[true, true], 0], 'told before who was ready before it')
+  t.same(await come(1, buffers.read.length + 1), [false], 'what it has read may go on, and does')
+  const many = await come(300, 5)
+  t.same([many.indexOf(true), before], [256, 256], 'of more than are told at once it may be one of the others')
+
+  first.stream.pause()
+  far.stream.write([Buffer.from('x')])
+  quiet = []
+  others[0]?.[0].stream.write([Buffer.from('.')])
+  await first.until(() => quiet.length === 1)
+  t.same(quiet, [false], 'a paused one is not told')
+  const [asking, asked] = two()
+  const [speaking, later] = two()
+  asked.onData = () => void quiet.push(later.stream.quiet)
+  asking.stream.write([Buffer.from('.')])
+  speaking.stream.write([Buffer.from('.')])
+  await asked.until(() => quiet.length === 2)
+  t.equal(quiet[1], false, 'and who is not first may be told later')
+  for (const one of [far, first, asking, asked, speaking, later, ...others.flat()]) one.stream.destroy()
 })
 
 test('connections that are dialled: to a path, to IPv4 and IPv6, and to nobody', async (t) => {

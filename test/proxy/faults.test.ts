@@ -198,6 +198,7 @@ test('what flyd has said before it is asked answers nobody', async (t) => {
       await sleep(round * 5) // wherever it waits for the next bytes
       // Neither of the two is read before both are there: the guest's request, and a second answer to the one before it.
       process.kill(proxy.pid, 'SIGSTOP')
+      await sleep(30) // and its wait is over: what it is told of next is both
       guest.socket.write(READ)
       await sleep(30)
       flyd.connections.findLast(({ closed }) => !closed)?.socket.write(sized('poison'))
