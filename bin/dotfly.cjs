@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --no-warnings --max-semi-space-size=1 --v8-pool-size=1
+#!/usr/bin/env -S node --no-warnings --max-semi-space-size=1 --v8-pool-size=1 --no-rehash-snapshot
 // What npm installs as `dotfly`, in syntax that every Node understands: says which Node is needed, or runs the program.
 'use strict'
 
