@@ -133,7 +133,7 @@ function parseFlyd(word: string): string {
 
 /** Whoever pins a CA believes that the connection is verified: where it would not be, that is said. */
 function caFile(word: string, flyd: string): string {
-  if (/\p{Cc}|FlyV1|fm[12][ar]?_/u.test(word))
+  if (/[\x00-\x1f\x7f-\x9f]|FlyV1|fm[12][ar]?_/.test(word))
     throw new UsageError('the CA of flyd is not a path: name the PEM file that holds it')
   if (!flyd.startsWith('https:'))
     throw new UsageError('--flyd-ca is given, and flyd is not https://HOST:PORT: change --flyd, or leave it out')

@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { UsageError } from '../errors.ts'
 import type { Preset, SocketOptions } from '../init/options.ts'
 import type { Environment } from './commands.ts'
-import { shown } from './printable.ts'
+import { isPlain, shown } from './printable.ts'
 
 const DEFAULT_SOCKET = '/.fly/api'
 
@@ -113,7 +113,7 @@ const SET: Record<Key, (socket: SocketOptions, value: string) => string | undefi
     return undefined
   },
   aud(socket, value) {
-    if (value.length > 512 || /[\p{C}\p{Zl}\p{Zp}]/u.test(value))
+    if (value.length > 512 || !isPlain(value))
       return `audience ${shown(value)} is not plain text of at most 512 characters`
     if (socket.audiences.includes(value)) return `audience ${shown(value)} is given twice`
     socket.audiences.push(value)
