@@ -210,7 +210,7 @@ function strings(words: readonly string[]): Buffer {
 // one. No other thread of ours is touched, no code of the user runs before exec, and with the user 0 given up exec
 // clears every capability.
 function asUser<T>(rights: Rights | undefined, run: () => T): T {
-  if (rights === undefined) return run()
+  if (rights === undefined || areOurs(rights)) return run()
   const calls = callsOfUs()
   const before = currentGroups()
   const gid = process.getgid?.() ?? 0
@@ -241,6 +241,16 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
     // A change of user makes the kernel set it anew, from fs.suid_dumpable.
     libc.prctl(PR_SET_DUMPABLE, dumpable === 1 ? 1n : 0n, 0n, 0n, 0n)
   }
+}
+
+/** What the child has in any case. Node adds the group itself to the others. */
+function areOurs({ uid, gid, groups, effectiveGid = gid }: Rights): boolean {
+  const all = (ids: readonly number[]): string => String([...new Set([...ids, gid])].toSorted((a, b) => a - b))
+  return (
+    [process.getuid?.(), process.geteuid?.()].every((id) => id === uid) &&
+    [process.getgid?.(), process.getegid?.(), effectiveGid].every((id) => id === gid) &&
+    all(groups) === all(process.getgroups?.() ?? [])
+  )
 }
 
 /** 32 bits each. */

@@ -142,6 +142,29 @@ test('as another user, and this thread is root again', { skip: ROOT ? false : 'n
   )
 })
 
+test('as ourselves, with the groups that are asked for', { skip: ROOT ? false : 'needs root' }, async (t) => {
+  const before = process.getgroups?.() ?? []
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
+  t.teardown(() => process.setgroups?.(before))
+  const groups = async (asked: readonly number[]): Promise<string[]> => {
+    const text = await run('grep Groups /proc/self/status', { rights: { uid, gid, groups: asked } })
+    return text.split(/\s+/).slice(1).filter(Boolean)
+  }
+  process.setgroups?.([7, 8])
+  t.same(await groups([]), [], 'none of ours')
+  t.same(await groups([7]), ['7'])
+  t.same(await groups([7, 9]), ['7', '9'])
+  t.same(await groups([8, 7]), ['7', '8'])
+  t.same(process.getgroups?.().slice(0, 2), [7, 8], 'and we keep them')
+  const text = await run('grep -E "^(Uid|CapEff)" /proc/self/status', { rights: { uid, gid, groups: [7, 8] } })
+  t.equal(
+    text,
+    readFileSync('/proc/self/status', 'utf8')
+      .match(/^Uid.*\n|^CapEff.*\n/gm)
+      ?.join(''),
+  )
+})
+
 test('two groups: a program that starts undumpable', { skip: ROOT ? false : 'needs root' }, async (t) => {
   const rights = { uid: 4242, gid: 4243, effectiveGid: 4244, groups: [] }
   const owner = (more: Partial<Command>): Promise<string> => run('stat -c %u /proc/$$/environ', more)
