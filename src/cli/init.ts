@@ -182,7 +182,7 @@ const mentionsTokens = (words: IdentityWords, env: Environment): boolean =>
 async function tokens(
   words: IdentityWords,
   sockets: readonly SocketOptions[],
-  { env, owner, children, outside, signal }: Boot,
+  { env, owner, children, outside, unwanted }: Boot,
   log: Log,
 ): Promise<Prepared> {
   if (words.tokenFile === undefined && ASKING.every((name) => (env[name] ?? '') === '')) return { variables: {} }
@@ -214,7 +214,7 @@ async function tokens(
     {
       children,
       outside,
-      signal,
+      signal: unwanted(),
       report,
       restarting: (why, pause) =>
         log.line('warn', `[token files] their keeper ${why}, starting it again in ${Math.round(pause)} ms`),

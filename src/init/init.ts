@@ -24,6 +24,7 @@ import { harden } from './harden.ts'
 import { launchProxy } from './launch.ts'
 import type { Log } from './log.ts'
 import type { ProxyOptions } from './options.ts'
+import { bindSockets } from './sockets.ts'
 import type { Step } from './steps.ts'
 import type { MetricsAddress } from '../metrics/address.ts'
 import type { Metrics } from './metrics.ts'
@@ -65,8 +66,9 @@ export interface Boot {
   readonly children: Children
   /** Where programs of the image are started. */
   readonly outside: Outside
-  /** Asked to end: nobody waits for what is prepared any more. */
-  readonly signal: AbortSignal
+  /** Asked to end: nobody waits for what is prepared any more. Made when it is first asked for, since Node takes 0.6 ms to
+   * load what makes it. */
+  readonly unwanted: () => AbortSignal
 }
 
 export interface Prepared {
@@ -130,7 +132,7 @@ class Machine {
   #metrics: Metrics | undefined
   #main = 0 // the entrypoint's pid, 0 before and after
   #early: number[] = [] // signals that came before it
-  readonly #unwanted = new AbortController() // it was asked to end before it was there
+  #unwanted: AbortController | undefined // it was asked to end before it was there
   #stopping: NodeJS.Timeout | undefined
   #looking: NodeJS.Timeout | undefined
 
@@ -150,6 +152,8 @@ class Machine {
     if (command.length === 0) throw new LaunchError('there is nothing to run: give a command after --')
     const user = whoIs(this.#options.user ?? config?.user)
     if (mount || config !== undefined) this.#furnish(config, user)
+    // Whoever dials waits from here on: it takes none of what is given up next.
+    const bound = await bindSockets(this.#options.proxy.sockets)
     // When all is mounted and before anything is started: what is given up here no child has ever had.
     const { faults, outside } = harden(steps, isFirst())
     this.#complain(faults)
@@ -161,6 +165,7 @@ class Machine {
       this.#metrics?.event(event)
     }
     const proxy = await launchProxy(this.#options.proxy, tell, {
+      bound,
       children: this.#children,
       steps,
       restarting: (why, pause) => {
@@ -180,7 +185,7 @@ class Machine {
       owner: process.geteuid?.() === 0 ? { uid: user.uid, gid: user.gid } : undefined,
       children: this.#children,
       outside,
-      signal: this.#unwanted.signal,
+      unwanted: () => this.#whenUnwanted(),
     })
     this.#companion = prepared?.companion
     // Who is asked to end while a token is waited for must not wait for it: the host's patience is short.
@@ -245,11 +250,17 @@ class Machine {
   #forward(signal: number): void {
     if (this.#main === 0) {
       this.#early.push(signal)
-      if (this.#asksToEnd(signal)) this.#unwanted.abort()
+      if (this.#asksToEnd(signal)) this.#unwanted?.abort()
       return
     }
     send(this.#main, signal)
     if (this.#asksToEnd(signal)) this.#stop()
+  }
+
+  #whenUnwanted(): AbortSignal {
+    this.#unwanted ??= new AbortController()
+    if (this.#early.some((signal) => this.#asksToEnd(signal))) this.#unwanted.abort()
+    return this.#unwanted.signal
   }
 
   #asksToEnd(signal: number): boolean {

@@ -17,7 +17,7 @@ import { checkReachable } from './reach.ts'
 import { STEP_NAMES } from './steps.ts'
 import type { Step } from './steps.ts'
 import type { ProxyOptions, SocketOptions } from './options.ts'
-import { bindSocket } from './sockets.ts'
+import { bindSocket, bindSockets } from './sockets.ts'
 import type { Bound } from './sockets.ts'
 import { supervise } from './supervise.ts'
 import type { Supervised } from './supervise.ts'
@@ -39,6 +39,8 @@ const self = executable('proxy')
 
 /** What only init has to say about the proxy. */
 export interface Surroundings {
+  /** Of its sockets: given up when it stops, or cannot be started. */
+  bound: readonly Bound[]
   /** Who waits for children. Without it: one that waits for the proxy alone. */
   children: Children
   steps: ReadonlySet<Step>
@@ -71,7 +73,8 @@ export async function superviseProxy(
   // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
   const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
   const children = new Children()
-  const proxy = await launchProxy(options, report, { children, steps, restarting, untidy })
+  const bound = await bindSockets(options.sockets)
+  const proxy = await launchProxy(options, report, { bound, children, steps, restarting, untidy })
   const close = async (): Promise<void> => {
     await proxy.stop()
     children.close()
@@ -94,37 +97,51 @@ export async function superviseProxy(
 /** Nobody looks at a proxy that is there for a moment only. */
 const untold = (): void => undefined
 
-/** The same, given back as soon as the sockets are bound and the process is on its way: whoever connects now waits, and
- * is answered when `ready`. */
+/** The same, with sockets that are bound already, and given back as soon as the process is on its way: whoever connects now
+ * waits, and is answered when `ready`. */
 export async function launchProxy(
   options: ProxyOptions,
   report: (event: Event) => void,
   surroundings: Surroundings,
 ): Promise<Launched> {
-  const { children, steps } = surroundings
-  const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
-  const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
-  if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
-  // Before there is anybody who could put something else there.
-  const program = rights === undefined ? undefined : openSync(self.file, O_PATH)
-  const { fd: page } = loadMacaroon(options.macaroon, steps.has('secret-page'))
-  const bound: Bound[] = []
+  const held = surroundings.bound.map((socket) => (): void => socket.release())
   const release = (): void => {
-    for (const socket of bound) socket.release()
-    closeSync(page)
-    if (program !== undefined) closeSync(program)
+    for (const giveUp of held.splice(0)) giveUp()
   }
   try {
-    for (const socket of options.sockets) bound.push(await bindSocket(socket))
-    if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
+    return await launch(options, report, surroundings, held, release)
   } catch (error) {
     release()
     throw error
   }
+}
+
+/** `held` is what `release` gives up: all that is opened here joins it. */
+async function launch(
+  options: ProxyOptions,
+  report: (event: Event) => void,
+  surroundings: Surroundings,
+  held: (() => void)[],
+  release: () => void,
+): Promise<Launched> {
+  const { children, steps } = surroundings
+  const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
+  if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
+  const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
+  if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
+  const keep = (fd: number): number => {
+    held.push(() => closeSync(fd))
+    return fd
+  }
+  // Before there is anybody who could put something else there.
+  const program = rights === undefined ? undefined : keep(openSync(self.file, O_PATH))
+  const page = keep(loadMacaroon(options.macaroon, steps.has('secret-page')).fd)
+  const bound = [...surroundings.bound]
   const served = [...options.sockets]
   if (surroundings.watched !== undefined) {
     const probe = await bindProbe(options.sockets, surroundings.watched)
     if (probe !== undefined) {
+      held.push(() => probe.bound.release())
       bound.push(probe.bound)
       served.push(probe.socket)
     }

@@ -14,6 +14,18 @@ export interface Bound {
   release(): void
 }
 
+/** Binds all of them, or none: whoever dials from now on waits for the process that serves them. Throws a LaunchError. */
+export async function bindSockets(sockets: readonly SocketOptions[]): Promise<Bound[]> {
+  const bound: Bound[] = []
+  try {
+    for (const socket of sockets) bound.push(await bindSocket(socket))
+  } catch (error) {
+    for (const socket of bound) socket.release()
+    throw error
+  }
+  return bound
+}
+
 /** Binds the socket, or takes the one that a service manager has bound already. A stale socket of ours is taken over; a
  * live one, a file that is no socket, or a place that anyone may change is refused with a LaunchError. */
 export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOptions): Promise<Bound> {

@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { test, type Test } from 'tap'
 import { launchProxy } from '../../src/init/launch.ts'
+import type { SocketOptions } from '../../src/init/options.ts'
 import { ask as probe } from '../../src/init/probe.ts'
+import { bindSockets } from '../../src/init/sockets.ts'
 import { judge, PATIENCE } from '../../src/init/watchdog.ts'
 import { activityOf } from '../../src/os/processes.ts'
 import { Children } from '../../src/os/wait.ts'
@@ -37,9 +39,10 @@ async function watched(t: Test): Promise<Watched> {
   const events: Event[] = []
   const said: string[] = []
   const children = new Children()
+  const sockets: SocketOptions[] = [{ path, mode: 0o700, policy: 'self', allow: [], audiences: [] }]
   const proxy = await launchProxy(
     {
-      sockets: [{ path, mode: 0o700, policy: 'self', allow: [], audiences: [] }],
+      sockets,
       flyd: flyd.url,
       macaroon: { file: macaroon },
       app: APP,
@@ -47,6 +50,7 @@ async function watched(t: Test): Promise<Watched> {
     },
     (event) => events.push(event),
     {
+      bound: await bindSockets(sockets),
       children,
       steps: new Set(),
       restarting: (why) => said.push(why),
