@@ -20,6 +20,7 @@ const UV_POLL = 8
 const UV_READABLE = 1
 const EVENTS = 256 // told at once
 const STAY = 20 // ms after which Node's timers have their turn, however much there is to do here
+const FRESH = 5 // ms; a turn with answers that are slow to search takes a hundred times as long
 const PATIENCE = 20 // ms in which the next bytes of a busy guest come; a shorter wait costs more, for it sets the clock
 
 const { functions: libc, lib } = ffi.dlopen(null, {
@@ -78,9 +79,9 @@ export class Loop {
     return this.#now === 0 ? performance.now() : this.#now
   }
 
-  /** Whoever is `first`, and was ready when the events at hand were asked for, has been told. */
+  /** Whoever is `first`, and was ready when the events at hand were asked for, has been told; and that is not long ago. */
   get isTold(): boolean {
-    return this.#isWhole && this.#now !== 0
+    return this.#isWhole && this.#now !== 0 && performance.now() - this.#now < FRESH
   }
 
   /** Calls `run` soon, when nobody is in the middle of something. */

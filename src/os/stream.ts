@@ -82,12 +82,14 @@ export class Stream implements Watcher {
     return this.#pending
   }
 
-  /** Of a socket: nothing has come that was not read, not even the end; as things stood when this turn began, or stand now. */
+  /** Of a socket: it is open, and nothing has come that was not read, not even the end; as things stood when this turn began,
+   * or stand now. */
   get quiet(): boolean {
+    if (this.#fd < 0) return false
     // What was there when this turn began it would have been told of by now; what it has read since may go on.
-    if (this.first && this.#loop.isTold && this.#readAt !== this.#loop.now && !this.#paused) return true
+    if (this.first && !this.#paused && this.#readAt !== this.#loop.now && this.#loop.isTold) return true
     // To where nothing waits to be written, so that what is read stays as it is.
-    return libc.recv(this.#fd, this.#buffers.writeAt, 1, MSG_PEEK) < 0
+    return libc.recv(this.#fd, this.#buffers.writeAt, 1, MSG_PEEK) < 0 && errno() === EAGAIN
   }
 
   /** Writes `parts` in order, in one call where they fit; true when the kernel has taken all of them. What it does not

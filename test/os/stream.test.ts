@@ -240,6 +240,18 @@ test('who is first is told first, and knows that nothing has come since', async 
   const many = await come(300, 5)
   t.same([many.indexOf(true), before], [256, 256], 'of more than are told at once it may be one of the others')
 
+  quiet = []
+  const [asker, slow] = two()
+  slow.onData = () => {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20) // as an answer does that is slow to search
+    far.stream.write([Buffer.from('late')])
+    quiet.push(look())
+  }
+  asker.stream.write([Buffer.from('.')])
+  await slow.until(() => quiet.length === 1)
+  t.same(quiet, [false], 'a turn that takes long is not trusted to the end')
+  await first.until(() => first.bytes.toString().endsWith('late'))
+
   first.stream.pause()
   far.stream.write([Buffer.from('x')])
   quiet = []
@@ -253,7 +265,9 @@ test('who is first is told first, and knows that nothing has come since', async 
   speaking.stream.write([Buffer.from('.')])
   await asked.until(() => quiet.length === 2)
   t.equal(quiet[1], false, 'and who is not first may be told later')
-  for (const one of [far, first, asking, asked, speaking, later, ...others.flat()]) one.stream.destroy()
+  later.stream.destroy()
+  t.equal(later.stream.quiet, false, 'one that is closed says nothing any more, and is not to be asked')
+  for (const one of [far, first, asker, slow, asking, asked, speaking, later, ...others.flat()]) one.stream.destroy()
 })
 
 test('connections that are dialled: to a path, to IPv4 and IPv6, and to nobody', async (t) => {

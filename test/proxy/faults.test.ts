@@ -211,6 +211,33 @@ test('what flyd has said before it is asked answers nobody', async (t) => {
   }
 })
 
+test('a connection to flyd that was reset while it rested carries nothing', async (t) => {
+  const flyd = await startFlyd(t, 'tcp')
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const act = post(`${OWN}/suspend`, '') // which is not asked twice
+  for (const resting of [1, 3]) {
+    // As many connections as ask at once.
+    flyd.answer = () => undefined
+    const guests = Array.from({ length: resting }, () => new RawGuest(proxy.path))
+    const before = flyd.requests.length
+    for (const { socket } of guests) socket.write(READ)
+    await come(() => flyd.requests.length === before + resting)
+    for (const { closed, socket } of flyd.connections) if (!closed) socket.write(JSON_ANSWER)
+    for (const guest of guests) await guest.answered(1)
+    flyd.answer = healthy
+    await sleep(50)
+    process.kill(proxy.pid, 'SIGSTOP')
+    await sleep(30)
+    guests[0]?.socket.write(act)
+    for (const { closed, socket } of flyd.connections) if (!closed) socket.resetAndDestroy()
+    await sleep(30)
+    process.kill(proxy.pid, 'SIGCONT')
+    await guests[0]?.answered(2)
+    t.equal(guests[0]?.answers[1]?.status, 200, `${resting} at rest`)
+    for (const { socket } of guests) socket.destroy()
+  }
+})
+
 test('an answer that is whole before the request has all been sent is the last on its connection', async (t) => {
   const flyd = await startFlyd(t) // for its directory
   const path = `${flyd.url.slice('unix:'.length)}2`
