@@ -223,7 +223,7 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
     if (raw.syscall(calls.setgroups, BigInt(ids.length / 4), ids) !== 0n) throw failed('set groups')
   }
   try {
-    groups(Buffer.from(Uint32Array.from(rights.groups).buffer))
+    groups(inWords(rights.groups))
     call(
       'set the group',
       calls.setresgid,
@@ -243,17 +243,19 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
   }
 }
 
-/** What the child has in any case. Node adds the group itself to the others. */
+/** What the child has in any case: to the group, for Node's own list of groups has one more. */
 function areOurs({ uid, gid, groups, effectiveGid = gid }: Rights): boolean {
-  const all = (ids: readonly number[]): string => String([...new Set([...ids, gid])].toSorted((a, b) => a - b))
   return (
     [process.getuid?.(), process.geteuid?.()].every((id) => id === uid) &&
     [process.getgid?.(), process.getegid?.(), effectiveGid].every((id) => id === gid) &&
-    all(groups) === all(process.getgroups?.() ?? [])
+    currentGroups().equals(inWords(groups))
   )
 }
 
-/** 32 bits each. */
+/** 32 bits each, as the kernel sorts them. */
+const inWords = (groups: readonly number[]): Buffer => Buffer.from(Uint32Array.from(groups).toSorted().buffer)
+
+/** The same of this process. */
 function currentGroups(): Buffer {
   const count = libc.getgroups(0, Buffer.alloc(4))
   const ids = Buffer.alloc(4 * Math.max(count, 0))

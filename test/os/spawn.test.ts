@@ -150,6 +150,10 @@ test('as ourselves, with the groups that are asked for', { skip: ROOT ? false : 
     const text = await run('grep Groups /proc/self/status', { rights: { uid, gid, groups: asked } })
     return text.split(/\s+/).slice(1).filter(Boolean)
   }
+  process.setgroups?.([gid])
+  t.same(await groups([]), [], 'not even the same once more: it would outlive a setgid')
+  process.setgroups?.([])
+  t.same(await groups([gid]), [String(gid)])
   process.setgroups?.([7, 8])
   t.same(await groups([]), [], 'none of ours')
   t.same(await groups([7]), ['7'])
