@@ -18,17 +18,45 @@ const DEVICE_PAUSE = 10
  * `unlink` overwrites and removes the file when it has been read. */
 export type Source = { file: string; unlink?: boolean } | { fd: number }
 
+/** A source that can be read, as far as can be told without. */
+export interface OpenSource {
+  readonly fd: number
+  readonly isDevice: boolean
+  /** Of what we have opened ourselves, and not read. */
+  close(): void
+}
+
+/** Before anything else is opened, which may get the number of a descriptor that is not open. Throws a LaunchError. */
+export function openMacaroon(source: Source): OpenSource {
+  const name = nameOf(source)
+  const fd = 'file' in source ? open(source.file, name) : source.fd
+  let isOurs = 'file' in source
+  return {
+    fd,
+    isDevice: look(fd, name),
+    close() {
+      if (isOurs) closeSync(fd)
+      isOurs = false
+    },
+  }
+}
+
+const nameOf = (source: Source): string =>
+  'file' in source ? `macaroon file ${source.file}` : `macaroon descriptor ${source.fd}`
+
 /** A descriptor of the page that now holds the macaroon and NULs behind it; the caller closes it. Throws a LaunchError
  * that names the source and nothing of its contents. `hidden` false leaves the page readable for root. */
-export function loadMacaroon(source: Source, hidden = true): { fd: number; secret: boolean } {
-  const name = 'file' in source ? `macaroon file ${source.file}` : `macaroon descriptor ${source.fd}`
-  const from = 'file' in source ? open(source.file, name) : source.fd
-  // Before the page is made, which may get the number of a descriptor that is not open.
-  const device = look(from, name)
+export function loadMacaroon(
+  source: Source,
+  hidden = true,
+  opened = openMacaroon(source),
+): { fd: number; secret: boolean } {
+  const name = nameOf(source)
+  const from = opened.fd
   const { fd, secret } = createPage(LIMIT + 8, hidden)
   const page = mapPage(fd)
   try {
-    const length = device ? readLine(from, page) : readAll(from, page)
+    const length = opened.isDevice ? readLine(from, page) : readAll(from, page)
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
     if ('file' in source && source.unlink === true) remove(source.file, from, length, name)
@@ -36,14 +64,16 @@ export function loadMacaroon(source: Source, hidden = true): { fd: number; secre
     page.fill(0)
     closeSync(fd)
     // A descriptor that nothing can be read from may be Node's own, under a wrong number: it would end by our closing it.
-    if ('file' in source || error instanceof LaunchError) closeSync(from)
+    if ('file' in source) opened.close()
+    else if (error instanceof LaunchError) closeSync(from)
     if (error instanceof LaunchError) throw error
     const code = errnoOf(error)
     throw new LaunchError(`${name} ${code === 'EISDIR' ? 'is a directory' : `cannot be read (${code})`}`)
   } finally {
     unmapPage(page)
   }
-  closeSync(from)
+  if ('file' in source) opened.close()
+  else closeSync(from)
   // The next descriptor to be made would be standard input, and the entrypoint's as well: it was our listening socket.
   if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   return { fd, secret }

@@ -21,10 +21,9 @@ import { environment, start } from './entrypoint.ts'
 import type { Variables } from './entrypoint.ts'
 import { LaunchError } from './error.ts'
 import { harden } from './harden.ts'
-import { launchProxy } from './launch.ts'
+import { launchProxy, openProxy } from './launch.ts'
 import type { Log } from './log.ts'
 import type { ProxyOptions } from './options.ts'
-import { bindSockets } from './sockets.ts'
 import type { Step } from './steps.ts'
 import type { MetricsAddress } from '../metrics/address.ts'
 import type { Metrics } from './metrics.ts'
@@ -152,10 +151,11 @@ class Machine {
     if (command.length === 0) throw new LaunchError('there is nothing to run: give a command after --')
     const user = whoIs(this.#options.user ?? config?.user)
     if (mount || config !== undefined) this.#furnish(config, user)
+    const machine = isFirst()
     // Whoever dials waits from here on: it takes none of what is given up next.
-    const bound = await bindSockets(this.#options.proxy.sockets)
+    const opened = await openProxy(this.#options.proxy)
     // When all is mounted and before anything is started: what is given up here no child has ever had.
-    const { faults, outside } = harden(steps, isFirst())
+    const { faults, outside } = harden(steps, machine)
     this.#complain(faults)
 
     // Before the proxy: what is counted is all that it says.
@@ -164,8 +164,7 @@ class Machine {
       report(event)
       this.#metrics?.event(event)
     }
-    const proxy = await launchProxy(this.#options.proxy, tell, {
-      bound,
+    const proxy = await launchProxy(this.#options.proxy, opened, tell, {
       children: this.#children,
       steps,
       restarting: (why, pause) => {
@@ -234,8 +233,8 @@ class Machine {
   /** Metrics that cannot be had are said, and the boot goes on. */
   async #count(address: MetricsAddress): Promise<void> {
     const lost = (why: string): void => this.#log.line('error', `[metrics] ${why}: there are none`)
-    const { keepMetrics } = await import('./metrics.ts')
     try {
+      const { keepMetrics } = await import('./metrics.ts')
       this.#metrics = await keepMetrics(address, this.#options.proxy.sockets, this.#options.steps.has('proxy-user'), {
         children: this.#children,
         restarting: (why, pause) =>

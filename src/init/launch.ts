@@ -10,7 +10,8 @@ import { executable } from '../os/self.ts'
 import { send } from '../os/signals.ts'
 import type { Rights } from '../os/spawn.ts'
 import { Children } from '../os/wait.ts'
-import { loadMacaroon } from './credential.ts'
+import { loadMacaroon, openMacaroon } from './credential.ts'
+import type { OpenSource } from './credential.ts'
 import { LaunchError } from './error.ts'
 import { ask, probeAt } from './probe.ts'
 import { checkReachable } from './reach.ts'
@@ -37,10 +38,18 @@ const CA_LIMIT = 64 * 1024 // bytes: they go on the launch line, and an argument
 
 const self = executable('proxy')
 
+/** What has been made of the options: where flyd is, what the macaroon is read from, and the sockets. They are given up when
+ * the proxy stops, or cannot be started. */
+interface Opened {
+  readonly flyd: Target & { readonly ca?: string }
+  readonly macaroon: OpenSource
+  readonly bound: readonly Bound[]
+}
+
+type Target = { path: string } | { cid: number; port: number } | { host: string; port: number; secure: boolean }
+
 /** What only init has to say about the proxy. */
 export interface Surroundings {
-  /** Of its sockets: given up when it stops, or cannot be started. */
-  bound: readonly Bound[]
   /** Who waits for children. Without it: one that waits for the proxy alone. */
   children: Children
   steps: ReadonlySet<Step>
@@ -72,9 +81,9 @@ export async function superviseProxy(
 ): Promise<Supervised> {
   // Whose user it runs as stays the launcher's choice here: a service manager has made it already.
   const steps = new Set(STEP_NAMES.filter((name) => name !== 'proxy-user'))
+  const opened = await openProxy(options)
   const children = new Children()
-  const bound = await bindSockets(options.sockets)
-  const proxy = await launchProxy(options, report, { bound, children, steps, restarting, untidy })
+  const proxy = await launchProxy(options, opened, report, { children, steps, restarting, untidy })
   const close = async (): Promise<void> => {
     await proxy.stop()
     children.close()
@@ -97,19 +106,34 @@ export async function superviseProxy(
 /** Nobody looks at a proxy that is there for a moment only. */
 const untold = (): void => undefined
 
-/** The same, with sockets that are bound already, and given back as soon as the process is on its way: whoever connects now
- * waits, and is answered when `ready`. */
+/** Binds the sockets: whoever connects from now on waits. Throws a LaunchError for a mistake in the options, most of which
+ * are found before anything is bound. */
+export async function openProxy(options: ProxyOptions): Promise<Opened> {
+  const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
+  const macaroon = openMacaroon(options.macaroon)
+  try {
+    return { flyd, macaroon, bound: await bindSockets(options.sockets) }
+  } catch (error) {
+    macaroon.close()
+    throw error
+  }
+}
+
+/** Loads the macaroon and starts the process. Given back as soon as that is on its way: whoever waits is answered when it is
+ * `ready`. */
 export async function launchProxy(
   options: ProxyOptions,
+  opened: Opened,
   report: (event: Event) => void,
   surroundings: Surroundings,
 ): Promise<Launched> {
-  const held = surroundings.bound.map((socket) => (): void => socket.release())
+  const held = opened.bound.map((socket) => (): void => socket.release())
+  held.push(() => opened.macaroon.close())
   const release = (): void => {
     for (const giveUp of held.splice(0)) giveUp()
   }
   try {
-    return await launch(options, report, surroundings, held, release)
+    return await launch(options, opened, report, surroundings, held, release)
   } catch (error) {
     release()
     throw error
@@ -119,13 +143,14 @@ export async function launchProxy(
 /** `held` is what `release` gives up: all that is opened here joins it. */
 async function launch(
   options: ProxyOptions,
+  opened: Opened,
   report: (event: Event) => void,
   surroundings: Surroundings,
   held: (() => void)[],
   release: () => void,
 ): Promise<Launched> {
   const { children, steps } = surroundings
-  const flyd = await withCa(parseFlyd(options.flyd), options.flydCa)
+  const { flyd } = opened
   if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
   const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
   if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
@@ -135,8 +160,8 @@ async function launch(
   }
   // Before there is anybody who could put something else there.
   const program = rights === undefined ? undefined : keep(openSync(self.file, O_PATH))
-  const page = keep(loadMacaroon(options.macaroon, steps.has('secret-page')).fd)
-  const bound = [...surroundings.bound]
+  const page = keep(loadMacaroon(options.macaroon, steps.has('secret-page'), opened.macaroon).fd)
+  const bound = [...opened.bound]
   const served = [...options.sockets]
   if (surroundings.watched !== undefined) {
     const probe = await bindProbe(options.sockets, surroundings.watched)
@@ -310,9 +335,7 @@ export function proxyFlags(permission: boolean): string[] {
 
 /** `http://host:port`, `https://host:port`, `unix:/path` or `vsock:cid:port`. A path, a query or a user in it is refused:
  * nothing here would use them. */
-function parseFlyd(
-  text: string,
-): { path: string } | { cid: number; port: number } | { host: string; port: number; secure: boolean } {
+function parseFlyd(text: string): Target {
   if (text.startsWith('unix:/')) return { path: text.slice('unix:'.length) }
   const [vsock, cid, to] = /^vsock:([0-9]{1,10}):([0-9]{1,10})$/.exec(text) ?? []
   if (vsock !== undefined) return { cid: Number(cid), port: Number(to) }

@@ -6,10 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { test, type Test } from 'tap'
-import { launchProxy } from '../../src/init/launch.ts'
-import type { SocketOptions } from '../../src/init/options.ts'
+import { launchProxy, openProxy } from '../../src/init/launch.ts'
+import type { ProxyOptions } from '../../src/init/options.ts'
 import { ask as probe } from '../../src/init/probe.ts'
-import { bindSockets } from '../../src/init/sockets.ts'
 import { judge, PATIENCE } from '../../src/init/watchdog.ts'
 import { activityOf } from '../../src/os/processes.ts'
 import { Children } from '../../src/os/wait.ts'
@@ -39,25 +38,20 @@ async function watched(t: Test): Promise<Watched> {
   const events: Event[] = []
   const said: string[] = []
   const children = new Children()
-  const sockets: SocketOptions[] = [{ path, mode: 0o700, policy: 'self', allow: [], audiences: [] }]
-  const proxy = await launchProxy(
-    {
-      sockets,
-      flyd: flyd.url,
-      macaroon: { file: macaroon },
-      app: APP,
-      machine: MACHINE,
-    },
-    (event) => events.push(event),
-    {
-      bound: await bindSockets(sockets),
-      children,
-      steps: new Set(),
-      restarting: (why) => said.push(why),
-      untidy: (why) => said.push(why),
-      watched: (why) => said.push(why),
-    },
-  )
+  const options: ProxyOptions = {
+    sockets: [{ path, mode: 0o700, policy: 'self', allow: [], audiences: [] }],
+    flyd: flyd.url,
+    macaroon: { file: macaroon },
+    app: APP,
+    machine: MACHINE,
+  }
+  const proxy = await launchProxy(options, await openProxy(options), (event) => events.push(event), {
+    children,
+    steps: new Set(),
+    restarting: (why) => said.push(why),
+    untidy: (why) => said.push(why),
+    watched: (why) => said.push(why),
+  })
   t.teardown(async () => {
     await proxy.stop()
     children.close()
