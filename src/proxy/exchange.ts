@@ -19,6 +19,8 @@ export interface Listener {
   write(parts: readonly Buffer[]): void
   /** Bytes that the kernel has not taken yet. */
   readonly pending: number
+  /** After more was kept for the guest. False where that is too much: it gets no more. */
+  weigh(): boolean
   /** No further request will be read on this connection. */
   readonly last: boolean
   /** The answer is complete; `close` when nothing more may be said on this connection. */
@@ -80,6 +82,7 @@ export class Exchange implements Asker {
   #strip: Strip | undefined // for a body that comes in pieces
   #head: AnswerHead | undefined
   #parts: Buffer[] = [] // not yet handed to the guest; stripped, but for a token that is not whole
+  #kept = 0 // of #parts that are copies, and no views of the read buffer
   #size = 0 // bytes in #parts
   #begun = false // the guest has our head
   #ended = false
@@ -121,6 +124,11 @@ export class Exchange implements Asker {
     return this.#guest.pending > 0 ? 'wait' : 'read on' // what a slow guest has not taken stays with flyd
   }
 
+  /** Bytes that wait for the rest of the answer. */
+  get held(): number {
+    return this.#size
+  }
+
   done(): void {
     this.report.hits += this.#strip?.hits ?? 0
     this.#guest.over(this.#closes)
@@ -158,11 +166,16 @@ export class Exchange implements Asker {
       this.#refuse('FLYD_TOO_LARGE')
       return
     }
+    if (!this.#ended) {
+      // What is not all here must leave the read buffer, which is about to be used again.
+      for (; this.#kept < this.#parts.length; this.#kept++)
+        this.#parts[this.#kept] = Buffer.from(this.#parts[this.#kept] ?? [])
+      if (!this.#guest.weigh()) this.#refuse('TOO_MUCH_UNFINISHED')
+      return
+    }
     const [first] = this.#parts
-    // What is not all here must leave the read buffer, which is about to be used again.
-    const whole = this.#ended && first?.length === this.#size ? first : Buffer.concat(this.#parts, this.#size)
+    const whole = first?.length === this.#size ? first : Buffer.concat(this.#parts, this.#size)
     this.#parts = [whole]
-    if (!this.#ended) return
     const token = this.ask.mints && isToken(whole)
     const hits = stripWhole(this.#needles, whole)
     this.report.hits += hits

@@ -31,6 +31,10 @@ export interface Door {
   /** The last head of a request, whoever sent it. */
   readonly heads: Seen<Head>
   readonly report: (event: Event, ask?: Ask) => void
+  /** Bytes that its guests have in our memory: of requests that are not whole, and of answers that are not read. */
+  held: number
+  /** As many, and no more: whoever fills it holds up guests of this socket alone. */
+  readonly holds: number
   /** performance.now(), or nearly. */
   readonly now: () => number
   /** Calls `run` when everybody else has had a turn. */
@@ -51,6 +55,7 @@ export class Guest implements Listener, Hearer {
   readonly #reader: RequestReader
   #exchange: Exchange | undefined
   #seen: Seen<Judged>
+  #held = 0 // of door.held
   #begun = 0 // door.now() at which the exchange began
   #requests = 0
   #deadline: number
@@ -75,6 +80,7 @@ export class Guest implements Listener, Hearer {
   }
 
   drained(): void {
+    this.weigh()
     this.#exchange?.connection?.resume()
     if (this.#closing) this.#deadline = this.#door.now() + LINGER_LIMIT
     this.#next()
@@ -85,6 +91,8 @@ export class Guest implements Listener, Hearer {
     this.#closing = true // what it has sent ahead is asked for nobody
     this.#exchange?.connection?.abandon()
     this.#account()
+    this.#reader.forget()
+    this.weigh()
     this.#door.closed(this)
   }
 
@@ -98,6 +106,19 @@ export class Guest implements Listener, Hearer {
 
   write(parts: readonly Buffer[]): void {
     this.#wire.write(parts)
+    if (this.weigh()) return
+    if (this.#exchange !== undefined) this.#exchange.report.code = 'TOO_MUCH_UNFINISHED'
+    this.#closing = true
+    this.#wire.destroy()
+  }
+
+  /** False where this guest holds more than before, and all together too much: nobody else is cut off for it. */
+  weigh(): boolean {
+    const held = this.#reader.held + this.#wire.pending + (this.#exchange?.held ?? 0)
+    const more = held - this.#held
+    this.#held = held
+    this.#door.held += more
+    return more <= 0 || this.#door.held <= this.#door.holds
   }
 
   /** Before any request: who calls may not be served at all. */
@@ -129,6 +150,8 @@ export class Guest implements Listener, Hearer {
 
   #close(): void {
     this.#closing = true
+    this.#reader.forget()
+    this.weigh()
     this.#deadline = this.#door.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
     this.#wire.end()
     this.#wire.resume()
@@ -139,6 +162,7 @@ export class Guest implements Listener, Hearer {
     if (this.#exchange !== undefined) {
       this.#reader.push(bytes)
       this.#reader.keep()
+      this.weigh()
       this.#wire.pause() // one request in work and one read ahead bound the memory of a pipelining guest
       return
     }
@@ -152,6 +176,7 @@ export class Guest implements Listener, Hearer {
     this.#reader.push(bytes)
     this.#next(fresh ? bytes : undefined)
     this.#reader.keep()
+    if (!this.weigh() && this.#exchange === undefined) this.#refuse('TOO_MUCH_UNFINISHED')
   }
 
   /** Takes requests until one is in work, the bytes run out, or one is refused for good. `bytes`: all that there is. */
@@ -257,6 +282,7 @@ export class Guest implements Listener, Hearer {
     const exchange = this.#exchange
     if (exchange === undefined) return now
     this.#exchange = undefined
+    this.weigh()
     exchange.report.ms = Math.round((now - this.#begun) * 100) / 100
     this.#door.report(exchange.report, exchange.ask)
     return now

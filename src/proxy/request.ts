@@ -77,6 +77,19 @@ export class RequestReader {
     else this.#bytes = this.#store = EMPTY
   }
 
+  /** Bytes of our own that it holds: of what is not whole, or was read ahead. */
+  get held(): number {
+    return this.#store.length + this.#bodyLength
+  }
+
+  /** No request will be read any more. */
+  forget(): void {
+    this.#bytes = this.#store = EMPTY
+    this.#body = []
+    this.#bodyLength = 0
+    this.#head = undefined
+  }
+
   /** Makes #bytes `length` long in #store, with what they hold now at their start. */
   #own(length: number): void {
     let from = this.#bytes.byteOffset - this.#store.byteOffset
