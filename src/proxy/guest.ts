@@ -92,7 +92,7 @@ export class Guest implements Listener, Hearer {
     this.#exchange?.connection?.abandon()
     this.#account()
     this.#reader.forget()
-    this.weigh()
+    if (this.#held > 0) this.weigh()
     this.#door.closed(this)
   }
 
@@ -106,7 +106,7 @@ export class Guest implements Listener, Hearer {
 
   write(parts: readonly Buffer[]): void {
     this.#wire.write(parts)
-    if (this.weigh()) return
+    if ((this.pending === 0 && this.#held === 0) || this.weigh()) return
     if (this.#exchange !== undefined) this.#exchange.report.code = 'TOO_MUCH_UNFINISHED'
     this.#closing = true
     this.#wire.destroy()
@@ -151,7 +151,7 @@ export class Guest implements Listener, Hearer {
   #close(): void {
     this.#closing = true
     this.#reader.forget()
-    this.weigh()
+    if (this.#held > 0) this.weigh()
     this.#deadline = this.#door.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
     this.#wire.end()
     this.#wire.resume()
@@ -282,7 +282,7 @@ export class Guest implements Listener, Hearer {
     const exchange = this.#exchange
     if (exchange === undefined) return now
     this.#exchange = undefined
-    this.weigh()
+    if (this.#held > 0) this.weigh()
     exchange.report.ms = Math.round((now - this.#begun) * 100) / 100
     this.#door.report(exchange.report, exchange.ask)
     return now
