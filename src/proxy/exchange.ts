@@ -42,10 +42,12 @@ const TOKEN_LIMIT = 64 * 1024 // a JWT is about 1 KiB
 const IN_TOKEN = Uint8Array.from({ length: 256 }, (_, c) => (/[A-Za-z0-9_-]/.test(String.fromCharCode(c)) ? 1 : 0))
 const WHOLE_LIMIT = 1024 * 1024 // what HTTP/1.0 gets in one piece or not at all
 
-/** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. */
-export function refusal(code: Code, close: boolean): Buffer {
+/** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. `allow` are the
+ * methods of a 405. */
+export function refusal(code: Code, close: boolean, allow?: string): Buffer {
   const body = `${JSON.stringify({ error: code.toLowerCase().replaceAll('_', ' '), code })}\n`
-  const head = `${statusLine(STATUS[code])}content-type: application/json; charset=utf-8\r\n`
+  const methods = allow === undefined ? '' : `allow: ${allow}\r\n`
+  const head = `${statusLine(STATUS[code])}content-type: application/json; charset=utf-8\r\n${methods}`
   return Buffer.from(
     `${head}content-length: ${body.length}\r\n${close ? 'connection: close\r\n' : ''}\r\n${body}`,
     'latin1',

@@ -5,7 +5,7 @@ import { STATUS } from './event.ts'
 import type { Code, Event } from './event.ts'
 import { blankReport, Exchange, refusal } from './exchange.ts'
 import type { Listener } from './exchange.ts'
-import { METHODS } from './policy.ts'
+import { METHODS, methodsOf } from './policy.ts'
 import type { Ask } from './policy.ts'
 import { RequestReader } from './request.ts'
 import type { Head, Request } from './request.ts'
@@ -217,7 +217,7 @@ export class Guest implements Listener, Hearer {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
       const verdict = this.#door.judge(head)
       if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
-      else this.#refuse(verdict, head.method)
+      else this.#refuse(verdict, head)
     }
     if (!this.#reader.partial) this.#deadline = this.#door.now() + IDLE_LIMIT
     this.#wire.resume()
@@ -230,7 +230,7 @@ export class Guest implements Listener, Hearer {
       // A target that is none, or hostile, could be read in another way too, and with it all that follows.
       const goesOn = ask !== 'METHOD_NOT_ALLOWED' && ask !== 'TARGET_MALFORMED'
       this.#requests++
-      this.#refuse(ask, request.method, request.keepAlive && goesOn)
+      this.#refuse(ask, request, request.keepAlive && goesOn)
       return
     }
     // From its second request on a guest has a memory of its own: others ask other things.
@@ -269,11 +269,13 @@ export class Guest implements Listener, Hearer {
     this.#door.flyd.ask(ask, this.#exchange)
   }
 
-  #refuse(code: Code, asked = '', keepAlive = false): void {
+  #refuse(code: Code, asked?: Request, keepAlive = false): void {
     const close = !keepAlive || this.last
-    const method = METHODS.has(asked) ? asked : '' // any other word would be the guest's own, in our log
+    const word = asked?.method ?? ''
+    const method = METHODS.has(word) ? word : '' // any other word would be the guest's own, in our log
+    const allow = asked !== undefined && code === 'METHOD_NOT_ALLOWED' ? methodsOf(asked, this.#door.judge) : undefined
     this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })
-    this.write([refusal(code, close)])
+    this.write([refusal(code, close, allow)])
     if (close) this.#close()
   }
 

@@ -201,6 +201,16 @@ function encodedOnce(segment: string): string | undefined {
   return encodeURIComponent(key)
 }
 
+/** The methods that a target has, as RFC 9110 section 15.5.6 wants them in the Allow of a 405; '' for what has none. */
+export function methodsOf(request: Request, judge: (request: Request) => Ask | Code): string {
+  const verdictOf = (method: string): Ask | Code => judge({ ...request, method, body: NO_BODY })
+  return [...METHODS].filter((method) => !isElsewhere(verdictOf(method))).join(', ')
+}
+const NO_BODY = Buffer.alloc(0)
+/** Refused for method and path, whatever the query and the body. */
+const isElsewhere = (verdict: Ask | Code): boolean =>
+  typeof verdict === 'string' && /^(?:METHOD|ROUTE|TARGET|NOT_THIS)_/.test(verdict)
+
 /** The most helpful true reason: wrong method, somebody else's Machine (our `own` is served), not here, or no route. */
 function whyNot(method: string, path: string, own: boolean): Code {
   let code: Code = 'ROUTE_NOT_SERVED'

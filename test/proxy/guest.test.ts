@@ -148,6 +148,24 @@ test('100 Continue: sent once, only for what could be served, before the body', 
   t.equal(proxy.exchanges().length, 2)
 })
 
+test('a 405 says which methods there are, and no other refusal does', async (t) => {
+  const flyd = await startFlyd(t)
+  const proxy = await startProxy(t, { flyd: flyd.url })
+  const allow = async (bytes: string): Promise<(number | string | undefined)[]> => {
+    const [answer] = await ask(proxy.path, bytes)
+    return [answer?.status, answer?.fields.get('allow')]
+  }
+  t.same(await allow(get('/v1/tokens/oidc')), [405, 'POST'])
+  t.same(await allow('OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n'), [405, ''])
+  t.same(
+    await allow('PUT /v1/tokens/oidc HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n'),
+    [405, 'POST'],
+    'before its body',
+  )
+  t.same(await allow(get('/v1/nothing')), [404, undefined])
+  t.same(await allow(MINT), [200, undefined])
+})
+
 test('a guest that closes after a request still has its exchange, and its event', async (t) => {
   const flyd = await startFlyd(t)
   const proxy = await startProxy(t, { flyd: flyd.url })

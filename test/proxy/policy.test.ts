@@ -1,25 +1,41 @@
 // Policy: a request in, what goes to flyd or a code out.
 
 import { test } from 'tap'
-import { compile } from '../../src/proxy/policy.ts'
+import { compile, methodsOf } from '../../src/proxy/policy.ts'
 import type { Ask, Policy } from '../../src/proxy/policy.ts'
+import type { Request } from '../../src/proxy/request.ts'
 import { APP, MACHINE, OWN } from '../support/corpus.ts'
 
 const POLICY: Policy = { preset: 'self', allow: [], audiences: [], app: APP, machine: MACHINE }
+const request = (method: string, target: string, body = ''): Request => ({
+  method,
+  target,
+  fields: [],
+  body: Buffer.from(body),
+  http10: false,
+  keepAlive: true,
+  expects: false,
+})
 const judge = (over: Partial<Policy>, method: string, target: string, body = ''): Ask | string =>
-  compile({ ...POLICY, ...over })({
-    method,
-    target,
-    fields: [],
-    body: Buffer.from(body),
-    http10: false,
-    keepAlive: true,
-    expects: false,
-  })
+  compile({ ...POLICY, ...over })(request(method, target, body))
 const routed = (over: Partial<Policy>, method: string, target: string): string => {
   const ask = judge(over, method, target)
   return typeof ask === 'string' ? ask : ask.route
 }
+
+test('the methods that a target has', async (t) => {
+  const methods = (over: Partial<Policy>, target: string, asked = 'HEAD'): string =>
+    methodsOf(request(asked, target, 'no JSON'), compile({ ...POLICY, ...over }))
+  t.equal(methods({}, '/v1/tokens/oidc'), 'POST')
+  t.equal(methods({ preset: 'token', audiences: ['a'] }, '/v1/tokens/oidc'), 'POST', 'whatever its body')
+  t.equal(methods({ preset: 'all' }, '/v1/tokens/oidc?aud=x', 'GET'), 'POST', 'or its query')
+  t.equal(methods({}, `${OWN}/metadata`), 'GET, PUT, PATCH')
+  t.equal(methods({}, `${OWN}/metadata/k`), 'GET, POST, DELETE')
+  t.equal(methods({ preset: 'token' }, `${OWN}/metadata/k`), '', 'none that policy leaves out')
+  t.equal(methods({ preset: 'token', allow: [`DELETE ${OWN}/metadata/*`] }, `${OWN}/metadata/k`), 'DELETE')
+  t.equal(methods({ preset: 'all' }, '/v1/apps/other/machines'), 'GET, POST, PUT, PATCH, DELETE')
+  for (const target of ['*', 'evil:443', '/v1/../x', '/v1/nothing']) t.equal(methods({}, target), '', target)
+})
 
 test('whatever is accepted goes on in bytes that this file made', (t) => {
   const targets = [

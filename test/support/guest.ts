@@ -135,8 +135,10 @@ export function parseAnswers(text: string, ended: boolean): { answers: Answer[];
     if (digits === undefined) throw new Error(`the proxy said ${JSON.stringify(line)}`)
     const fields = new Map<string, string>()
     for (const field of lines) {
-      const [, name, value] = /^([a-z-]+): ([\x20-\x7e]+)$/.exec(field) ?? []
-      if (name === undefined || value === undefined || fields.has(name)) throw new Error(`the proxy said ${field}`)
+      const [, name, value] = /^([a-z-]+): ([\x20-\x7e]*)$/.exec(field) ?? []
+      // Of all that it says only the methods of a target that has none are nothing.
+      if (name === undefined || value === undefined || fields.has(name) || (value === '' && name !== 'allow'))
+        throw new Error(`the proxy said ${field}`)
       fields.set(name, value)
     }
     const status = Number(digits)
