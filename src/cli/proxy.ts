@@ -47,7 +47,7 @@ SETTING is one of
     mode=0755       file mode (default); connecting needs the write bit, which in
                     0755 the owner alone has: 0660 is for a group, 0666 for all
     uid=N, gid=N    owner and group, default dotfly's; with uid, only that user and
-                    root are served
+                    root are served; with gid alone, mode is 0660 by default
     policy=self     what may be asked: token (ID tokens only), self (also this
                     app's and this Machine's own routes; default), all (flyd
                     decides)

@@ -28,7 +28,7 @@ export async function bindSockets(sockets: readonly SocketOptions[]): Promise<Bo
 
 /** Binds the socket, or takes the one that a service manager has bound already. A stale socket of ours is taken over; a
  * live one, a file that is no socket, or a place that anyone may change is refused with a LaunchError. */
-export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOptions): Promise<Bound> {
+export async function bindSocket({ path, fd, mode, uid, gid }: SocketOptions): Promise<Bound> {
   if (fd !== undefined) return { fd, release: () => closeSync(fd) }
   if (Buffer.byteLength(path) > PATH_LIMIT)
     throw new LaunchError(`socket path ${path} is longer than ${PATH_LIMIT} bytes`)
@@ -37,7 +37,7 @@ export async function bindSocket({ path, fd, mode = 0o755, uid, gid }: SocketOpt
   await clearStale(path, uid)
   let bound: number
   try {
-    bound = listenUnix(path, mode, uid, gid)
+    bound = listenUnix(path, mode ?? (gid !== undefined && uid === undefined ? 0o660 : 0o755), uid, gid)
   } catch (error) {
     throw new LaunchError(error instanceof Error ? error.message : `cannot listen at ${path}`, { cause: error })
   }

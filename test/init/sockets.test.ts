@@ -155,6 +155,22 @@ test('A01: nobody gets in by the mode that the file has before its own', async (
   bound.release()
 })
 
+test('without a mode the owner can connect; where a group alone is named, that too', async (t) => {
+  const path = join(room(t), 'api')
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
+  for (const [who, mode] of [
+    [{}, 0o755],
+    [{ uid }, 0o755],
+    [{ gid }, 0o660],
+    [{ uid, gid }, 0o755], // that user alone is served
+  ] as const) {
+    const { mode: _, ...socket } = at(path)
+    const bound = await bindSocket({ ...socket, ...who })
+    t.equal(statSync(path).mode & 0o777, mode)
+    bound.release()
+  }
+})
+
 test('B22: flyd is not ourselves, by whatever name', async (t) => {
   const directory = room(t)
   const path = join(directory, 'api')
