@@ -28,6 +28,7 @@ const TAKEN_FROM_HELPERS: readonly Capability[] = [...TAKEN, 'sys_admin']
 const HELPERS = ['/proc/sys/kernel/usermodehelper/bset', '/proc/sys/kernel/usermodehelper/inheritable'] as const
 /** Programs of both run in the context of any process, and read there what that process alone may read. */
 const TRACING: readonly Call[] = ['perf_event_open', 'bpf']
+const SWAPPING: readonly Call[] = ['swapon']
 const LOCKDOWN = '/sys/kernel/security/lockdown'
 const SYSCTLS = { '/proc/sys/kernel/kexec_load_disabled': '1', '/proc/sys/fs/suid_dumpable': '0' } as const
 
@@ -68,13 +69,17 @@ export function harden(steps: ReadonlySet<Step>, machine: boolean): { faults: st
   take('capabilities', () => {
     if (root) dropBounding(TAKEN)
   })
-  // CAP_SYS_ADMIN, which stays, stands in for the capabilities of both. Whoever is not root has neither anyway.
+  // CAP_SYS_ADMIN, which stays, stands in for the capabilities of both. Whoever is not root has neither anyway. The kernel asks
+  // each filter at every call: the next step's is in the same.
+  let isFiltered = false
   take('tracing', () => {
-    if (root) refuse(TRACING)
+    if (!root) return
+    refuse(administered && steps.has('swap') ? [...TRACING, ...SWAPPING] : TRACING)
+    isFiltered = true
   })
   // Pages of init and the proxy would go to a place that root can write to, and come back as it likes.
   take('swap', () => {
-    if (administered) refuse(['swapon'])
+    if (administered && !isFiltered) refuse(SWAPPING)
     if (machine && swapped())
       throw new Error('there is swap space already: whoever can write to it has init and the proxy')
   })

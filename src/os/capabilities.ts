@@ -1,5 +1,6 @@
 // Root's single powers. What is dropped here no child can ever have again, root or not.
 
+import { prctl } from './confine.ts'
 import { failed } from './errno.ts'
 import { bind } from './libc.ts'
 
@@ -27,7 +28,6 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4n
 const VERSION_3 = 0x2008_0522 // of capget(2): sets of 64 bits, in two halves
 
 const libc = bind({
-  prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
   capget: { arguments: ['buffer', 'buffer'], return: 'i32' },
   capset: { arguments: ['buffer', 'buffer'], return: 'i32' },
 })
@@ -37,13 +37,13 @@ const libc = bind({
 export function dropBounding(names: readonly Capability[]): void {
   for (const name of names) {
     const number = BigInt(NUMBER[name])
-    const has = libc.prctl(PR_CAPBSET_READ, number, 0n, 0n, 0n)
+    const has = prctl(PR_CAPBSET_READ, number)
     // -1: this kernel does not know it. 0: whoever started us has dropped it.
-    if (has === 1 && libc.prctl(PR_CAPBSET_DROP, number, 0n, 0n, 0n) !== 0) throw failed(`drop the capability ${name}`)
+    if (has === 1 && prctl(PR_CAPBSET_DROP, number) !== 0) throw failed(`drop the capability ${name}`)
   }
   const { effective, permitted, inheritable } = readSets()
   writeSets({ effective, permitted, inheritable: without(inheritable, names) })
-  libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0n, 0n, 0n)
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 }
 
 /** This thread, and every one that it starts, has these at most from now on, and no way back to the others. */

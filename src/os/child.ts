@@ -5,12 +5,12 @@
 import ffi from 'node:ffi'
 import { errno } from './errno.ts'
 import { bind } from './libc.ts'
+import { ALL, setOf } from './signals.ts'
 
 const CLONE_VM = 0x100
 const CLONE_VFORK = 0x4000
 const SIGCHLD = 17
 const SIG_SETMASK = 2
-const SIGNALS = 128 // sizeof(sigset_t)
 // ucontext_t: at most 4,560 bytes; where in it are the context that follows, its stack, and the size of that.
 const CONTEXT = 8192
 const STACK = 8192
@@ -27,7 +27,6 @@ const libc = bind({
     return: 'void',
   },
   pthread_sigmask: { arguments: ['i32', 'buffer', 'buffer'], return: 'i32' },
-  sigfillset: { arguments: ['buffer'], return: 'i32' },
   wait4: { arguments: ['i32', 'pointer', 'i32', 'pointer'], return: 'i32' },
 })
 
@@ -49,9 +48,8 @@ export function executeInChild(calls: readonly SystemCall[]): { pid: number } | 
     [at('_exit'), 127n],
   ]
   const contexts = steps.map((_, i) => ((start + BigInt(PAGE)) & ~BigInt(PAGE - 1)) + BigInt(i * (CONTEXT + STACK)))
-  const before = Buffer.alloc(SIGNALS)
-  const all = Buffer.alloc(SIGNALS)
-  libc.sigfillset(all)
+  const before = setOf([])
+  const all = setOf(ALL)
   // A handler that ran in the child would run in our memory.
   libc.pthread_sigmask(SIG_SETMASK, all, before)
   try {

@@ -1,18 +1,14 @@
 // Everything that runs below an init, as /proc shows it.
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { bind } from './libc.ts'
+import { prctl } from './confine.ts'
 
 const PR_SET_CHILD_SUBREAPER = 36
 const KTHREADD = 2
 
-const libc = bind({
-  prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
-})
-
 /** Orphans below us become our children, as they become those of a PID 1. */
 export function adoptOrphans(): void {
-  if (process.pid !== 1) libc.prctl(PR_SET_CHILD_SUBREAPER, 1n, 0n, 0n, 0n)
+  if (process.pid !== 1) prctl(PR_SET_CHILD_SUBREAPER, 1n)
 }
 
 /** Is there a /proc, and of our PID namespace? */

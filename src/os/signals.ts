@@ -13,8 +13,6 @@ const UV_SIGNAL = 16
 
 const libc = bind({
   kill: { arguments: ['i32', 'i32'], return: 'i32' },
-  sigemptyset: { arguments: ['buffer'], return: 'i32' },
-  sigaddset: { arguments: ['buffer', 'i32'], return: 'i32' },
   pthread_sigmask: { arguments: ['i32', 'buffer', 'pointer'], return: 'i32' },
   uv_signal_init: { arguments: ['pointer', 'pointer'], return: 'i32' },
   uv_signal_start: { arguments: ['pointer', 'pointer', 'i32'], return: 'i32' },
@@ -57,6 +55,19 @@ export function signalName(number: number): string {
   return NAMES.get(number) ?? `signal ${number}`
 }
 
+/** All but the two that are glibc's own. */
+export const ALL: readonly number[] = Array.from({ length: SIGRTMAX }, (_, i) => i + 1).filter(
+  (signal) => signal !== 32 && signal !== 33,
+)
+
+/** A sigset_t, as Linux has it on every architecture: a bit each, the first one for signal 1. To bind what libc has for
+ * that takes longer than all of it. */
+export function setOf(signals: readonly number[]): Buffer {
+  const set = Buffer.alloc(128)
+  set.writeBigUInt64LE(signals.reduce((bits, signal) => bits | (1n << BigInt(signal - 1)), 0n))
+  return set
+}
+
 /** Sends any signal, real-time ones too; false when there is no such process any more. */
 export function send(pid: number, signal: number): boolean {
   return libc.kill(pid, signal) === 0
@@ -64,10 +75,7 @@ export function send(pid: number, signal: number): boolean {
 
 /** Node started with --disable-sigusr1 leaves it blocked; a handler is in place, so it may come. */
 export function unblock(...signals: readonly number[]): void {
-  const set = Buffer.alloc(128)
-  libc.sigemptyset(set)
-  for (const signal of signals) libc.sigaddset(set, signal)
-  libc.pthread_sigmask(SIG_UNBLOCK, set, 0n)
+  libc.pthread_sigmask(SIG_UNBLOCK, setOf(signals), 0n)
 }
 
 /** Calls `hear` for each of these signals from now on. Like SIGCHLD's, such a watcher keeps no process alive. */

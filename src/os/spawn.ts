@@ -5,10 +5,12 @@ import ffi from 'node:ffi'
 import { closeSync } from 'node:fs'
 import { executeInChild } from './child.ts'
 import type { SystemCall } from './child.ts'
+import { prctl } from './confine.ts'
 import { errno, errnoName, failed } from './errno.ts'
 import { getLimit, setLimit } from './limits.ts'
 import type { Limit, Resource } from './limits.ts'
 import { bind } from './libc.ts'
+import { ALL, setOf } from './signals.ts'
 
 export interface Rights {
   uid: number
@@ -61,11 +63,8 @@ const libc = bind({
   posix_spawn_file_actions_addchdir_np: { arguments: ['buffer', 'string'], return: 'i32' },
   posix_spawn_file_actions_addclosefrom_np: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn_file_actions_destroy: { arguments: ['buffer'], return: 'i32' },
-  sigfillset: { arguments: ['buffer'], return: 'i32' },
-  sigemptyset: { arguments: ['buffer'], return: 'i32' },
   fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
-  prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
   getgroups: { arguments: ['i32', 'buffer'], return: 'i32' },
 })
@@ -80,18 +79,14 @@ export function spawn(command: Command): { pid: number } | { refused: string } {
   const argv = strings(command.argv)
   const env = strings(command.env)
   const pid = Buffer.alloc(4)
-  const all = Buffer.alloc(128) // signals
-  const none = Buffer.alloc(128)
-  libc.sigfillset(all)
-  libc.sigemptyset(none)
   const moved: number[] = []
   const { opened } = command
   libc.posix_spawn_file_actions_init(actions)
   libc.posix_spawnattr_init(attributes)
   try {
     let ok = libc.posix_spawnattr_setflags(attributes, SETSIGDEF | SETSIGMASK | SETSID)
-    ok |= libc.posix_spawnattr_setsigdefault(attributes, all)
-    ok |= libc.posix_spawnattr_setsigmask(attributes, none)
+    ok |= libc.posix_spawnattr_setsigdefault(attributes, setOf(ALL))
+    ok |= libc.posix_spawnattr_setsigmask(attributes, setOf([]))
     // Moved above every target first, so that none overwrites a source; not far above: beyond 64 descriptors the kernel
     // grows their table, and in a process with threads waits up to 15 ms for a grace period first.
     const above = Math.max(3, command.files.length)
@@ -214,7 +209,7 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
   const calls = callsOfUs()
   const before = currentGroups()
   const gid = process.getgid?.() ?? 0
-  const dumpable = libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n)
+  const dumpable = prctl(PR_GET_DUMPABLE, 0n)
   const call = (what: string, number: bigint, ...args: (number | bigint)[]): void => {
     const [a = 0, b = 0, c = 0] = args
     if (libc.syscall(number, BigInt(a), BigInt(b), BigInt(c)) !== 0n) throw failed(what)
@@ -239,7 +234,7 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
     call('get our group back', calls.setresgid, gid, gid, gid)
     groups(before)
     // A change of user makes the kernel set it anew, from fs.suid_dumpable.
-    libc.prctl(PR_SET_DUMPABLE, dumpable === 1 ? 1n : 0n, 0n, 0n, 0n)
+    prctl(PR_SET_DUMPABLE, dumpable === 1 ? 1n : 0n)
   }
 }
 
