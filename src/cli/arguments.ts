@@ -1,6 +1,7 @@
-// The words after a command's name. Node's own parser reads them; what it refuses, and --help, go to commander, which
-// knows what was meant, in the house's own messages: commander would repeat the whole word, and a word may be a credential
-// that was pasted in the wrong place. Loading commander would be a third of what a start of init takes.
+// The words after a command's name. What is written plainly is read here, for init waits for it: Node's own parser would take
+// a tenth of what a start of init takes, and commander a third. What is not, and --help, go to commander, which knows what was
+// meant, in the house's own messages: it would repeat the whole word, and a word may be a credential that was pasted in the
+// wrong place.
 
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import type { Command, CommanderError } from 'commander'
@@ -84,21 +85,31 @@ export async function readArguments<T>(
   return typed === undefined ? undefined : read(typed)
 }
 
-/** Undefined for what has to be explained. */
-function parse(declared: Declarations, words: readonly string[]): Typed | undefined {
-  const options = asNodeHasIt(declared)
-  let found
-  try {
-    found = parseArgs({ args: [...words], options, allowPositionals: declared.argument !== undefined })
-  } catch {
-    return undefined // explained in our own words
+/** What is written plainly: options that are declared, each with a value that is none, and arguments. Undefined for all
+ * else, which is explained. */
+function parse({ options, argument }: Declarations, words: readonly string[]): Typed | undefined {
+  const values: Record<string, string | true | string[]> = {}
+  const args: string[] = []
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i] ?? ''
+    if (!word.startsWith('-')) {
+      args.push(word)
+      continue
+    }
+    const [, name, inline] = /^--([a-z-]+)(?:=(.*))?$/s.exec(word) ?? []
+    const option = options.find(({ flags }) => nameOf(flags) === name)
+    if (name === undefined || option === undefined) return undefined
+    const takesOne = option.flags.includes('<')
+    const value = inline ?? (takesOne ? words[++i] : undefined)
+    if (takesOne !== (value !== undefined) || (inline === undefined && value?.startsWith('-') === true))
+      return undefined
+    const key = name.replaceAll(/-[a-z]/g, ([, c = '']) => c.toUpperCase())
+    const before = values[key]
+    if (option.repeatable === true && value !== undefined)
+      values[key] = Array.isArray(before) ? [...before, value] : [value]
+    else values[key] = value ?? true
   }
-  const { values, positionals } = found
-  if (values['help'] !== undefined || positionals.length > 1) return undefined
-  const camel = Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name.replaceAll(/-[a-z]/g, ([, c = '']) => c.toUpperCase()), value]),
-  )
-  return new Typed(camel, positionals)
+  return args.length > (argument === undefined ? 0 : 1) ? undefined : new Typed(values, args)
 }
 
 function asNodeHasIt({ options }: Declarations): NonNullable<ParseArgsConfig['options']> {

@@ -1,4 +1,4 @@
-// Two parsers read one grammar: Node's own, and commander, which is loaded when the first refuses. What both take they
+// Two parsers read one grammar: our own, for what is plain, and commander, which is loaded for the rest. What both take they
 // must take alike, and what the first takes wrongly nobody would see.
 
 import { Command, CommanderError, Option } from 'commander'
