@@ -243,12 +243,15 @@ function areOurs({ uid, gid, groups, effectiveGid = gid }: Rights): boolean {
   return (
     [process.getuid?.(), process.geteuid?.()].every((id) => id === uid) &&
     [process.getgid?.(), process.getegid?.(), effectiveGid].every((id) => id === gid) &&
-    currentGroups().equals(inWords(groups))
+    String(sorted(currentGroups())) === String(sorted(inWords(groups)))
   )
 }
 
-/** 32 bits each, as the kernel sorts them. */
-const inWords = (groups: readonly number[]): Buffer => Buffer.from(Uint32Array.from(groups).toSorted().buffer)
+/** 32 bits each. */
+const inWords = (groups: readonly number[]): Buffer => Buffer.from(Uint32Array.from(groups).buffer)
+/** The kernel has an order of its own, which in a user namespace is of other numbers. */
+const sorted = ({ buffer, byteOffset, length }: Buffer): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, length / 4).toSorted()
 
 /** The same of this process. */
 function currentGroups(): Buffer {
