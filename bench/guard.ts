@@ -52,7 +52,15 @@ async function measure(root: string): Promise<Cost> {
     const listening = listenUnix(socket, 0o700)
     const flyd = { host: '127.0.0.1', port: origin.port, secure: false }
     const sockets = [{ fd: 4, preset: 'all', allow: [], audiences: [] }]
-    const launch = JSON.stringify({ page: 3, room: 16, flyd, sockets, tellsAll: true, keeps: ['dumpable'] }) // or valgrind cannot be asked
+    const launch = JSON.stringify({
+      page: 3,
+      room: 16,
+      holds: 2 ** 26,
+      flyd,
+      sockets,
+      tellsAll: true,
+      keeps: ['dumpable'],
+    }) // or valgrind cannot be asked
     const [command = '', ...words] = [...before, process.execPath, ...FLAGS]
     const more = before.length === 0 ? [] : ['--predictable', '--hash-seed=1', '--random-seed=1']
     const child = spawn(command, [...words, ...more, entry, launch], {

@@ -31,6 +31,8 @@ const START_LIMIT = 10_000 // ms until the first start must have listened
 const TIDY_PAUSE = 500 // ms after it has listened: the entrypoint is there, and so is whatever a first log line loads
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
 const CONNECTIONS = 16_384 // a socket; an idle one costs a few KiB
+const HELD = 64 * 1024 * 1024 // of all guests: a request that is not whole takes up to 160 KiB, a large answer that is not read 128
+const HELD_LEAST = 256 * 1024 // one guest's, whatever the number of sockets
 const OTHER_FILES = 128 // that the proxy has open besides, with room; and the probe's
 const BESIDE = 192 // connections of a socket beyond its room: root's, flyd's for these, and of who is turned away
 const HEAP_LIMIT = 512 // MiB: all the connections that the proxy takes, with room
@@ -176,6 +178,7 @@ async function launch(
   const line = JSON.stringify({
     page: FIRST_INHERITED,
     room: roomFor(options.sockets.length),
+    holds: Math.max(HELD / options.sockets.length, HELD_LEAST),
     flyd,
     sockets: served.map(({ policy, allow, audiences, uid }, i) => ({
       fd: FIRST_INHERITED + 1 + i,

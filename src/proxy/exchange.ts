@@ -40,6 +40,7 @@ const REASON = new Map(
 
 const TOKEN_LIMIT = 64 * 1024 // a JWT is about 1 KiB
 const IN_TOKEN = Uint8Array.from({ length: 256 }, (_, c) => (/[A-Za-z0-9_-]/.test(String.fromCharCode(c)) ? 1 : 0))
+const SMALL = 4 * 1024 // as much of an answer always finds room: a token that comes in two pieces
 const WHOLE_LIMIT = 1024 * 1024 // what HTTP/1.0 gets in one piece or not at all
 
 /** A refusal as the guest sees it: the code and a sentence made of it; never a byte of either side's wire. `allow` are the
@@ -84,7 +85,7 @@ export class Exchange implements Asker {
   #strip: Strip | undefined // for a body that comes in pieces
   #head: AnswerHead | undefined
   #parts: Buffer[] = [] // not yet handed to the guest; stripped, but for a token that is not whole
-  #kept = 0 // of #parts that are copies, and no views of the read buffer
+  #kept = 0 // of #parts are copies, and no views of the read buffer
   #size = 0 // bytes in #parts
   #begun = false // the guest has our head
   #ended = false
@@ -170,9 +171,12 @@ export class Exchange implements Asker {
     }
     if (!this.#ended) {
       // What is not all here must leave the read buffer, which is about to be used again.
-      for (; this.#kept < this.#parts.length; this.#kept++)
-        this.#parts[this.#kept] = Buffer.from(this.#parts[this.#kept] ?? [])
-      if (!this.#guest.weigh()) this.#refuse('TOO_MUCH_UNFINISHED')
+      const fresh = this.#parts.splice(this.#kept)
+      if (fresh.length > 0) this.#parts.push(Buffer.concat(fresh))
+      // A part is more than its bytes: a flyd that sends a byte at a time must not fill memory by that.
+      if (this.#parts.length === 64) this.#parts = [Buffer.concat(this.#parts)]
+      this.#kept = this.#parts.length
+      if (!this.#guest.weigh() && this.#size > SMALL) this.#refuse('TOO_MUCH_UNFINISHED')
       return
     }
     const [first] = this.#parts

@@ -6,7 +6,7 @@ import type { Code, Event } from './event.ts'
 import { blankReport, Exchange, refusal } from './exchange.ts'
 import type { Listener } from './exchange.ts'
 import { METHODS, methodsOf } from './policy.ts'
-import type { Ask } from './policy.ts'
+import type { Ask, Judge } from './policy.ts'
 import { RequestReader } from './request.ts'
 import type { Head, Request } from './request.ts'
 import { EMPTY, Seen } from './seen.ts'
@@ -23,7 +23,7 @@ export interface Judged {
 /** What all connections of one listening socket share. */
 export interface Door {
   readonly socket: number
-  readonly judge: (request: Request) => Ask | Code
+  readonly judge: Judge
   readonly flyd: Flyd
   readonly needles: Needles
   /** What was asked last by a guest that had asked nothing before. */
@@ -106,8 +106,8 @@ export class Guest implements Listener, Hearer {
 
   write(parts: readonly Buffer[]): void {
     this.#wire.write(parts)
-    if ((this.pending === 0 && this.#held === 0) || this.weigh()) return
-    if (this.#exchange !== undefined) this.#exchange.report.code = 'TOO_MUCH_UNFINISHED'
+    if (this.pending === 0 || this.weigh()) return
+    if (this.#exchange !== undefined) this.#exchange.report.code ??= 'TOO_MUCH_UNFINISHED'
     this.#closing = true
     this.#wire.destroy()
   }
@@ -217,9 +217,16 @@ export class Guest implements Listener, Hearer {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
       const verdict = this.#door.judge(head)
       if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
-      else this.#refuse(verdict, head)
+      else {
+        this.#refuse(verdict, head)
+        return
+      }
     }
-    if (!this.#reader.partial) this.#deadline = this.#door.now() + IDLE_LIMIT
+    if (!this.#reader.partial) {
+      this.#deadline = this.#door.now() + IDLE_LIMIT
+      this.#reader.keep()
+      if (this.#held > 0) this.weigh()
+    }
     this.#wire.resume()
   }
 

@@ -35,6 +35,8 @@ export interface Launch {
   readonly sockets: readonly (Policy & { readonly fd: number; readonly uid?: number })[]
   /** Connections that each socket takes. */
   readonly room: number
+  /** Bytes that the guests of each may have in memory. */
+  readonly holds: number
   /** False: only exchanges that were refused, failed or held the credential are told of. */
   readonly tellsAll: boolean
   /** What an operator has asked not to be given up: `--no-harden`. */
@@ -47,7 +49,6 @@ const REQUESTS_TO_TIDY = 20_000 // after as many, and REST, V8 gives back too
 const REST = 60 // s
 const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
 const WRITE_SIZE = 64 * 1024
-const HELD = 64 * 1024 * 1024 // of all guests: a request that is not whole takes up to 160 KiB, a large answer that is not read 128
 const TURN = 2 * 1024 // of a guest: what it sends ahead is kept, for each of thousands of connections
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end
 
@@ -99,7 +100,7 @@ async function serve(launch: Launch): Promise<void> {
     }
     const judge = compile(options)
     const shared = { flyd, needles, report, now, nextTurn }
-    const holds = HELD / launch.sockets.length
+    const { holds } = launch
     const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), held: 0, holds, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)

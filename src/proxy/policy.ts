@@ -102,8 +102,11 @@ const QUERY_VALUE = /^[A-Za-z0-9._~:-]{0,128}$/
 const HOSTILE =
   /[^\x21-\x7e]|[\\#"<>^`{|}]|^\/\/|\/\.\.(?:\/|$)|%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[0-9A-Fa-f]|3[A-Fa-f]|5[CcBbDd]|7[Ff]|[89A-Fa-f][0-9A-Fa-f])/
 
+/** What a request may ask of flyd, or why nothing. `brief`: any reason will do where no route is served. */
+export type Judge = (request: Request, brief?: boolean) => Ask | Code
+
 /** Judges requests for one socket; made once, at start. */
-export function compile(policy: Policy): (request: Request) => Ask | Code {
+export function compile(policy: Policy): Judge {
   const exact = new Map<string, Route>() // `METHOD /path` -> route
   const keyed = new Map<string, Route>() // `METHOD /path/` of a route that ends in a user's key
   const mine = (pattern: string): string | undefined => {
@@ -128,7 +131,12 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
     return { pattern, method, query, matches: new RegExp(`^${path.join('/')}$`) }
   })
 
-  function routeOf(method: string, path: string, query: string | undefined): { route: Route; path: string } | Code {
+  function routeOf(
+    method: string,
+    path: string,
+    query: string | undefined,
+    brief: boolean,
+  ): { route: Route; path: string } | Code {
     const listed = exact.get(`${method} ${path}`)
     if (listed !== undefined) return queryFits(listed, query) ? { route: listed, path } : 'QUERY_NOT_SERVED'
     const slash = path.lastIndexOf('/') + 1
@@ -150,16 +158,16 @@ export function compile(policy: Policy): (request: Request) => Ask | Code {
       if (policy.preset === 'all')
         return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
     }
-    return whyNot(method, path, policy.preset !== 'token')
+    return brief ? 'ROUTE_NOT_SERVED' : whyNot(method, path, policy.preset !== 'token')
   }
 
-  return (request) => {
+  return (request, brief = false) => {
     if (!METHODS.has(request.method)) return 'METHOD_NOT_ALLOWED'
     const mark = request.target.indexOf('?')
     const path = mark < 0 ? request.target : request.target.slice(0, mark)
     const query = mark < 0 ? undefined : request.target.slice(mark + 1)
     if (!path.startsWith('/')) return 'TARGET_MALFORMED'
-    const found = routeOf(request.method, path, query)
+    const found = routeOf(request.method, path, query, brief)
     if (typeof found === 'string') return found
     const { route } = found
     const mints = found.path === '/v1/tokens/oidc'
@@ -202,20 +210,23 @@ function encodedOnce(segment: string): string | undefined {
 }
 
 /** The methods that a target has, as RFC 9110 section 15.5.6 wants them in the Allow of a 405; '' for what has none. */
-export function methodsOf(request: Request, judge: (request: Request) => Ask | Code): string {
-  const verdictOf = (method: string): Ask | Code => judge({ ...request, method, body: NO_BODY })
+export function methodsOf(request: Request, judge: Judge): string {
+  const verdictOf = (method: string): Ask | Code => judge({ ...request, method, body: NO_BODY }, true)
   return [...METHODS].filter((method) => !isElsewhere(verdictOf(method))).join(', ')
 }
 const NO_BODY = Buffer.alloc(0)
-/** Refused for method and path, whatever the query and the body. */
+/** Refused for method and path, whatever the body. */
 const isElsewhere = (verdict: Ask | Code): boolean =>
   typeof verdict === 'string' && /^(?:METHOD|ROUTE|TARGET|NOT_THIS)_/.test(verdict)
+
+/** Made when it is first asked why. */
+let SHAPES: readonly (readonly [Route, RegExp])[] | undefined
 
 /** The most helpful true reason: wrong method, somebody else's Machine (our `own` is served), not here, or no route. */
 function whyNot(method: string, path: string, own: boolean): Code {
   let code: Code = 'ROUTE_NOT_SERVED'
-  for (const route of ROUTES) {
-    const shape = new RegExp(`^${route.pattern.replace(/:[a-z]+/g, '[^/]+')}$`)
+  SHAPES ??= ROUTES.map((route) => [route, new RegExp(`^${route.pattern.replace(/:[a-z]+/g, '[^/]+')}$`)])
+  for (const [route, shape] of SHAPES) {
     if (!shape.test(path)) continue
     if (route.method !== method) code = code === 'ROUTE_NOT_SERVED' ? 'METHOD_NOT_ALLOWED' : code
     else return own && route.preset === 'self' && route.pattern.includes(':') ? 'NOT_THIS_MACHINE' : 'ROUTE_NOT_ALLOWED'

@@ -24,6 +24,7 @@ export type Head = Request & { readonly length: number }
 
 const LINE_LIMIT = 8 * 1024 // llhttp and nginx allow as much; real targets are under 300 bytes
 const HEAD_LIMIT = 16 * 1024 // Node's own limit
+const SMALL_HEAD = 2 * 1024
 const FIELD_LIMIT = 64 // real clients send at most a dozen
 export const BODY_LIMIT = 64 * 1024 // the largest real body is metadata, or a Machine's configuration
 const CHUNK_LINE_LIMIT = 256 // a size and at most a small extension, which is dropped
@@ -50,6 +51,7 @@ export class RequestReader {
   #store: Buffer = this.#bytes // what they lie in, when it is ours
   #searched = 0 // no end of head before this
   #head: Head | undefined
+  #headLength = 0
   #body: Buffer[] = [] // chunks read so far
   #bodyLength = 0
   #announced = false
@@ -77,9 +79,11 @@ export class RequestReader {
     else this.#bytes = this.#store = EMPTY
   }
 
-  /** Bytes of our own that it holds: of what is not whole, or was read ahead. */
+  /** Bytes of our own that it holds: of what is not whole, or was read ahead. A small head that waits for its body is
+   * nothing: many clients send the two apart. */
   get held(): number {
-    return this.#store.length + this.#bodyLength
+    const head = this.#head === undefined || this.#headLength <= SMALL_HEAD ? 0 : this.#headLength
+    return this.#store.length + this.#bodyLength + head
   }
 
   /** No request will be read any more. */
@@ -141,7 +145,7 @@ export class RequestReader {
   #readHead(): Head | Code | undefined {
     const known = this.#seen.at(this.#bytes, 0)
     if (known > 0 && this.#seen.last !== undefined) {
-      this.#searched = 0
+      this.#searched = this.#headLength = 0
       this.#bytes = this.#bytes.subarray(known)
       return { ...this.#seen.last }
     }
@@ -160,6 +164,7 @@ export class RequestReader {
     this.#searched = 0
     if (end > HEAD_LIMIT)
       return this.#bytes.indexOf('\r\n') > LINE_LIMIT ? 'REQUEST_LINE_TOO_LONG' : 'REQUEST_HEAD_TOO_LARGE'
+    this.#headLength = end + 4
     const head = parseHead(this.#bytes, end + 2)
     // Whoever asks for one audience after another says the same before each. A copy, for `read` adds this one's body.
     if (typeof head === 'object') this.#seen.keep({ ...head }, this.#bytes.subarray(0, end + 4))

@@ -65,12 +65,63 @@ test('requests that are not finished', async (t) => {
   )
   t.match(refused[0]?.answers[0]?.body, /TOO_MUCH_UNFINISHED/)
   t.equal((await ask(path, MINT))[0]?.status, 200, 'what comes whole is served meanwhile')
+  const slow = new RawGuest(path)
+  slow.socket.write('GET /v1/nothing HTTP/1.1\r\nHo')
+  await sleep(50)
+  slow.socket.write('st: x\r\n\r\n')
+  await slow.answered(1)
+  slow.socket.write(MINT)
+  await slow.answered(2)
+  t.same(
+    slow.answers.map(({ status }) => status),
+    [200, 200],
+    'so is what comes in two pieces, on one connection',
+  )
+  slow.socket.destroy()
   t.equal((await ask(other, LARGE))[0]?.status, 200, 'and another socket does not notice')
   t.equal((await ask(path, LARGE))[0]?.status, 503, 'negative control: this one does')
   for (const { socket } of guests) socket.destroy()
   await until(() => proxy.exchanges().filter(({ code }) => code === 'TOO_MUCH_UNFINISHED').length > refused.length)
   await sleep(100)
   t.equal((await ask(path, LARGE))[0]?.status, 200, 'when they are gone all is as before')
+})
+
+test('what was sent ahead and is answered is held no more', async (t) => {
+  const { path } = await manySockets(t)
+  const guests = Array.from({ length: GUESTS }, () => new RawGuest(path))
+  for (const guest of guests) {
+    guest.socket.write(LARGE + READ)
+    await guest.answered(2)
+  }
+  t.same(new Set(guests.flatMap(({ answers }) => answers.map(({ status }) => status))), new Set([200]))
+  t.equal((await ask(path, LARGE))[0]?.status, 200)
+  for (const { socket } of guests) socket.destroy()
+})
+
+test('an answer in pieces of a byte takes little more than its bytes', async (t) => {
+  const { flyd, proxy, path } = await manySockets(t)
+  const [size, many] = [300_000, 6]
+  flyd.answer = (_seen, { socket }) => {
+    socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n')
+    socket.write('1\r\np\r\n'.repeat(size))
+  }
+  const before = anonymous(proxy.pid)
+  const guests = Array.from({ length: many }, () => new RawGuest(path))
+  for (const { socket } of guests) socket.write('GET /v1/apps HTTP/1.0\r\n\r\n')
+  await until(
+    () => flyd.connections.length === many && flyd.connections.every(({ socket }) => socket.writableLength === 0),
+  )
+  await sleep(300)
+  const more = anonymous(proxy.pid) - before
+  t.comment(`${more.toFixed(0)} MB for ${((size * many) / 1e6).toFixed(1)}`)
+  t.ok(more < 100, 'where a Buffer for each would be 270')
+  flyd.answer = healthy
+  for (const { socket } of flyd.connections) socket.write('0\r\n\r\n')
+  for (const guest of guests) await guest.answered(1)
+  t.same(
+    guests.map(({ answers: [first] }) => first?.body.length),
+    guests.map(() => size),
+  )
 })
 
 test('answers that are not read', async (t) => {
