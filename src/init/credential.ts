@@ -22,7 +22,10 @@ export type Source = { file: string; unlink?: boolean } | { fd: number }
 export interface OpenSource {
   readonly fd: number
   readonly isDevice: boolean
-  /** Of what we have opened ourselves, and not read. */
+  /** It has been read, and is what it was said to be. */
+  taken(): void
+  /** Once. Not of a number that we were given, until it is taken: where nothing can be read it may be Node's own, which would
+   * end by it. */
   close(): void
 }
 
@@ -34,6 +37,9 @@ export function openMacaroon(source: Source): OpenSource {
   return {
     fd,
     isDevice: look(fd, name),
+    taken() {
+      isOurs = true
+    },
     close() {
       if (isOurs) closeSync(fd)
       isOurs = false
@@ -57,23 +63,20 @@ export function loadMacaroon(
   const page = mapPage(fd)
   try {
     const length = opened.isDevice ? readLine(from, page) : readAll(from, page)
+    opened.taken()
     const fault = judge(page, length)
     if (fault !== undefined) throw new LaunchError(`${name} ${fault}`)
     if ('file' in source && source.unlink === true) remove(source.file, from, length, name)
   } catch (error) {
     page.fill(0)
     closeSync(fd)
-    // A descriptor that nothing can be read from may be Node's own, under a wrong number: it would end by our closing it.
-    if ('file' in source) opened.close()
-    else if (error instanceof LaunchError) closeSync(from)
     if (error instanceof LaunchError) throw error
     const code = errnoOf(error)
     throw new LaunchError(`${name} ${code === 'EISDIR' ? 'is a directory' : `cannot be read (${code})`}`)
   } finally {
     unmapPage(page)
+    opened.close()
   }
-  if ('file' in source) opened.close()
-  else closeSync(from)
   // The next descriptor to be made would be standard input, and the entrypoint's as well: it was our listening socket.
   if (from === 0) openSync('/dev/null', constants.O_RDONLY)
   return { fd, secret }

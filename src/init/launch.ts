@@ -31,7 +31,7 @@ const START_LIMIT = 10_000 // ms until the first start must have listened
 const TIDY_PAUSE = 500 // ms after it has listened: the entrypoint is there, and so is whatever a first log line loads
 const STOP_LIMIT = 12_000 // ms for the proxy to drain, a little more than it allows itself
 const CONNECTIONS = 16_384 // a socket; an idle one costs a few KiB
-const HELD = 64 * 1024 * 1024 // of all guests: a request that is not whole takes up to 160 KiB, a large answer that is not read 128
+const HELD = 64 * 1024 * 1024 // of all guests: 160 KiB for a request that is not whole, 128 for an answer that is not read
 const HELD_LEAST = 256 * 1024 // one guest's, whatever the number of sockets
 const OTHER_FILES = 128 // that the proxy has open besides, with room; and the probe's
 const BESIDE = 192 // connections of a socket beyond its room: root's, flyd's for these, and of who is turned away
@@ -121,6 +121,52 @@ export async function openProxy(options: ProxyOptions): Promise<Opened> {
   }
 }
 
+/** What the trusted process is handed: the page, the sockets in this order, and the program where it is not looked up. */
+interface Handed {
+  readonly page: number
+  readonly bound: readonly Bound[]
+  /** As many: the probe's is the last, where there is one. */
+  readonly served: readonly SocketOptions[]
+  readonly program: number | undefined
+  readonly rights: Rights | undefined
+  /** Gives up all of it. */
+  readonly release: () => void
+}
+
+/** Loads the macaroon, and gathers what goes with it; where something cannot be had, nothing is kept. */
+async function gather(options: ProxyOptions, opened: Opened, { steps, watched }: Surroundings): Promise<Handed> {
+  const { flyd, macaroon } = opened
+  const bound = [...opened.bound]
+  const served = [...options.sockets]
+  const open: number[] = []
+  const keep = (fd: number): number => {
+    open.push(fd)
+    return fd
+  }
+  const release = (): void => {
+    for (const socket of bound) socket.release()
+    macaroon.close()
+    for (const fd of open) closeSync(fd)
+  }
+  try {
+    if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
+    const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
+    if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
+    // Before there is anybody who could put something else there.
+    const program = rights === undefined ? undefined : keep(openSync(self.file, O_PATH))
+    const page = keep(loadMacaroon(options.macaroon, steps.has('secret-page'), macaroon).fd)
+    const probe = watched === undefined ? undefined : await bindProbe(options.sockets, watched)
+    if (probe !== undefined) {
+      bound.push(probe.bound)
+      served.push(probe.socket)
+    }
+    return { page, bound, served, program, rights, release }
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
 /** Loads the macaroon and starts the process. Given back as soon as that is on its way: whoever waits is answered when it is
  * `ready`. */
 export async function launchProxy(
@@ -129,57 +175,15 @@ export async function launchProxy(
   report: (event: Event) => void,
   surroundings: Surroundings,
 ): Promise<Launched> {
-  const held = opened.bound.map((socket) => (): void => socket.release())
-  held.push(() => opened.macaroon.close())
-  const release = (): void => {
-    for (const giveUp of held.splice(0)) giveUp()
-  }
-  try {
-    return await launch(options, opened, report, surroundings, held, release)
-  } catch (error) {
-    release()
-    throw error
-  }
-}
-
-/** `held` is what `release` gives up: all that is opened here joins it. */
-async function launch(
-  options: ProxyOptions,
-  opened: Opened,
-  report: (event: Event) => void,
-  surroundings: Surroundings,
-  held: (() => void)[],
-  release: () => void,
-): Promise<Launched> {
   const { children, steps } = surroundings
-  const { flyd } = opened
-  if ('path' in flyd) refuseLoop(flyd.path, options.sockets)
-  const rights = steps.has('proxy-user') && process.geteuid?.() === 0 ? PROXY_RIGHTS : undefined
-  if (rights !== undefined) checkReachable(rights, self, 'path' in flyd ? flyd.path : undefined)
-  const keep = (fd: number): number => {
-    held.push(() => closeSync(fd))
-    return fd
-  }
-  // Before there is anybody who could put something else there.
-  const program = rights === undefined ? undefined : keep(openSync(self.file, O_PATH))
-  const page = keep(loadMacaroon(options.macaroon, steps.has('secret-page'), opened.macaroon).fd)
-  const bound = [...opened.bound]
-  const served = [...options.sockets]
-  if (surroundings.watched !== undefined) {
-    const probe = await bindProbe(options.sockets, surroundings.watched)
-    if (probe !== undefined) {
-      held.push(() => probe.bound.release())
-      bound.push(probe.bound)
-      served.push(probe.socket)
-    }
-  }
+  const { page, bound, served, program, rights, release } = await gather(options, opened, surroundings)
   const sockets = bound.map(({ fd }) => fd)
 
   const line = JSON.stringify({
     page: FIRST_INHERITED,
     room: roomFor(options.sockets.length),
     holds: Math.max(HELD / options.sockets.length, HELD_LEAST),
-    flyd,
+    flyd: opened.flyd,
     sockets: served.map(({ policy, allow, audiences, uid }, i) => ({
       fd: FIRST_INHERITED + 1 + i,
       preset: policy,

@@ -8,7 +8,8 @@ export interface SocketOptions {
   path: string
   /** A descriptor that listens there already, from the service manager: the file, its mode and its end are not ours. */
   fd?: number
-  /** File mode, such as 0o600; without it 0o755, or where a group is meant, and no user, 0o660. Set by umask before bind, never by chmod after. */
+  /** File mode, such as 0o600; without it 0o755, or where a group is meant, and no user, 0o660. Set by umask before bind,
+   * never by chmod after. */
   mode?: number
   /** Owner of the socket file; a `uid` also refuses every other caller but root. */
   uid?: number
