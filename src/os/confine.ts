@@ -11,8 +11,8 @@ const { functions: libc } = ffi.dlopen(null, {
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
 })
 
-/** prctl(2), whose arguments are numbers: -1 where it fails. */
-export const prctl = (option: number, a: bigint, b = 0n): number => libc.prctl(option, a, b, 0n, 0n)
+/** prctl(2), of which all that is asked here takes one number: -1 where it fails. */
+export const prctl = (option: number, value: bigint): number => libc.prctl(option, value, 0n, 0n, 0n)
 
 /** No core dump; /proc/PID/mem, ptrace and pidfd_getfd only for who has CAP_SYS_PTRACE. Throws where it does not hold. */
 export function refuseTracers(): void {

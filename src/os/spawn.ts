@@ -214,11 +214,11 @@ function asUser<T>(rights: Rights | undefined, run: () => T): T {
     const [a = 0, b = 0, c = 0] = args
     if (libc.syscall(number, BigInt(a), BigInt(b), BigInt(c)) !== 0n) throw failed(what)
   }
-  const groups = (ids: Buffer): void => {
-    if (raw.syscall(calls.setgroups, BigInt(ids.length / 4), ids) !== 0n) throw failed('set groups')
+  const groups = (ids: Uint32Array): void => {
+    if (raw.syscall(calls.setgroups, BigInt(ids.length), ids) !== 0n) throw failed('set groups')
   }
   try {
-    groups(inWords(rights.groups))
+    groups(Uint32Array.from(rights.groups))
     call(
       'set the group',
       calls.setresgid,
@@ -243,20 +243,14 @@ function areOurs({ uid, gid, groups, effectiveGid = gid }: Rights): boolean {
   return (
     [process.getuid?.(), process.geteuid?.()].every((id) => id === uid) &&
     [process.getgid?.(), process.getegid?.(), effectiveGid].every((id) => id === gid) &&
-    String(sorted(currentGroups())) === String(sorted(inWords(groups)))
+    String(currentGroups().toSorted()) === String(Uint32Array.from(groups).toSorted())
   )
 }
 
-/** 32 bits each. */
-const inWords = (groups: readonly number[]): Buffer => Buffer.from(Uint32Array.from(groups).buffer)
 /** The kernel has an order of its own, which in a user namespace is of other numbers. */
-const sorted = ({ buffer, byteOffset, length }: Buffer): Uint32Array =>
-  new Uint32Array(buffer, byteOffset, length / 4).toSorted()
-
-/** The same of this process. */
-function currentGroups(): Buffer {
-  const count = libc.getgroups(0, Buffer.alloc(4))
-  const ids = Buffer.alloc(4 * Math.max(count, 0))
+function currentGroups(): Uint32Array {
+  const count = libc.getgroups(0, new Uint32Array(1))
+  const ids = new Uint32Array(Math.max(count, 0))
   if (count < 0 || libc.getgroups(count, ids) !== count) throw failed('read our groups', errno())
   return ids
 }
