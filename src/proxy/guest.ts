@@ -80,7 +80,7 @@ export class Guest implements Listener, Hearer {
   }
 
   drained(): void {
-    this.weigh()
+    this.#lighten()
     this.#exchange?.connection?.resume()
     if (this.#closing) this.#deadline = this.#door.now() + LINGER_LIMIT
     this.#next()
@@ -91,8 +91,7 @@ export class Guest implements Listener, Hearer {
     this.#closing = true // what it has sent ahead is asked for nobody
     this.#exchange?.connection?.abandon()
     this.#account()
-    this.#reader.forget()
-    if (this.#held > 0) this.weigh()
+    this.#forget()
     this.#door.closed(this)
   }
 
@@ -119,6 +118,17 @@ export class Guest implements Listener, Hearer {
     this.#held = held
     this.#door.held += more
     return more <= 0 || this.#door.held <= this.#door.holds
+  }
+
+  /** After less is kept than before: who held nothing has nothing to give back. */
+  #lighten(): void {
+    if (this.#held > 0) this.weigh()
+  }
+
+  /** No request will be read any more. */
+  #forget(): void {
+    this.#reader.forget()
+    this.#lighten()
   }
 
   /** Before any request: who calls may not be served at all. */
@@ -150,8 +160,7 @@ export class Guest implements Listener, Hearer {
 
   #close(): void {
     this.#closing = true
-    this.#reader.forget()
-    if (this.#held > 0) this.weigh()
+    this.#forget()
     this.#deadline = this.#door.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
     this.#wire.end()
     this.#wire.resume()
@@ -216,16 +225,16 @@ export class Guest implements Listener, Hearer {
     if (head !== undefined) {
       // Only what could be served is asked to send its body; what the body holds is judged when it is here.
       const verdict = this.#door.judge(head)
-      if (typeof verdict !== 'string' || verdict === 'AUDIENCE_NOT_ALLOWED') this.write([CONTINUE])
-      else {
+      if (typeof verdict === 'string' && verdict !== 'AUDIENCE_NOT_ALLOWED') {
         this.#refuse(verdict, head)
         return
       }
+      this.write([CONTINUE])
     }
     if (!this.#reader.partial) {
       this.#deadline = this.#door.now() + IDLE_LIMIT
       this.#reader.keep()
-      if (this.#held > 0) this.weigh()
+      this.#lighten()
     }
     this.#wire.resume()
   }
@@ -291,7 +300,7 @@ export class Guest implements Listener, Hearer {
     const exchange = this.#exchange
     if (exchange === undefined) return now
     this.#exchange = undefined
-    if (this.#held > 0) this.weigh()
+    this.#lighten()
     exchange.report.ms = Math.round((now - this.#begun) * 100) / 100
     this.#door.report(exchange.report, exchange.ask)
     return now

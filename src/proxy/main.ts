@@ -99,9 +99,8 @@ async function serve(launch: Launch): Promise<void> {
       if (draining && guests.size === 0) end()
     }
     const judge = compile(options)
-    const shared = { flyd, needles, report, now, nextTurn }
-    const { holds } = launch
-    const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), held: 0, holds, closed }
+    const shared = { flyd, needles, report, now, nextTurn, holds: launch.holds }
+    const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), held: 0, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)
       const isAlien = options.uid !== undefined && caller.uid !== options.uid && caller.uid !== 0

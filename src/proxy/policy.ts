@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Code } from './event.ts'
 import { toFlyd } from './headers.ts'
 import type { Request } from './request.ts'
+import { EMPTY } from './seen.ts'
 
 export interface Policy {
   readonly preset: 'self' | 'token' | 'all'
@@ -131,12 +132,12 @@ export function compile(policy: Policy): Judge {
     return { pattern, method, query, matches: new RegExp(`^${path.join('/')}$`) }
   })
 
+  /** Undefined where none is served: `whyNot` says why. */
   function routeOf(
     method: string,
     path: string,
     query: string | undefined,
-    brief: boolean,
-  ): { route: Route; path: string } | Code {
+  ): { route: Route; path: string } | Code | undefined {
     const listed = exact.get(`${method} ${path}`)
     if (listed !== undefined) return queryFits(listed, query) ? { route: listed, path } : 'QUERY_NOT_SERVED'
     const slash = path.lastIndexOf('/') + 1
@@ -158,7 +159,7 @@ export function compile(policy: Policy): Judge {
       if (policy.preset === 'all')
         return { route: { method, pattern: '/v1/…', preset: 'none', again: method === 'GET' }, path }
     }
-    return brief ? 'ROUTE_NOT_SERVED' : whyNot(method, path, policy.preset !== 'token')
+    return undefined
   }
 
   return (request, brief = false) => {
@@ -167,7 +168,8 @@ export function compile(policy: Policy): Judge {
     const path = mark < 0 ? request.target : request.target.slice(0, mark)
     const query = mark < 0 ? undefined : request.target.slice(mark + 1)
     if (!path.startsWith('/')) return 'TARGET_MALFORMED'
-    const found = routeOf(request.method, path, query, brief)
+    const found = routeOf(request.method, path, query)
+    if (found === undefined) return brief ? 'ROUTE_NOT_SERVED' : whyNot(request.method, path, policy.preset !== 'token')
     if (typeof found === 'string') return found
     const { route } = found
     const mints = found.path === '/v1/tokens/oidc'
@@ -211,10 +213,9 @@ function encodedOnce(segment: string): string | undefined {
 
 /** The methods that a target has, as RFC 9110 section 15.5.6 wants them in the Allow of a 405; '' for what has none. */
 export function methodsOf(request: Request, judge: Judge): string {
-  const verdictOf = (method: string): Ask | Code => judge({ ...request, method, body: NO_BODY }, true)
+  const verdictOf = (method: string): Ask | Code => judge({ ...request, method, body: EMPTY }, true)
   return [...METHODS].filter((method) => !isElsewhere(verdictOf(method))).join(', ')
 }
-const NO_BODY = Buffer.alloc(0)
 /** Refused for method and path, whatever the body. */
 const isElsewhere = (verdict: Ask | Code): boolean =>
   typeof verdict === 'string' && /^(?:METHOD|ROUTE|TARGET|NOT_THIS)_/.test(verdict)
