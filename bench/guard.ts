@@ -59,8 +59,8 @@ async function measure(root: string): Promise<Cost> {
       flyd,
       sockets,
       tellsAll: true,
-      keeps: ['dumpable'],
-    }) // or valgrind cannot be asked
+      keeps: ['dumpable'], // or valgrind cannot be asked
+    })
     const [command = '', ...words] = [...before, process.execPath, ...FLAGS]
     const more = before.length === 0 ? [] : ['--predictable', '--hash-seed=1', '--random-seed=1']
     const child = spawn(command, [...words, ...more, entry, launch], {

@@ -12,16 +12,12 @@ import { JWT, leaks, OWN } from '../support/corpus.ts'
 import { healthy, JSON_ANSWER, sized, startFlyd, TOKEN_ANSWER } from '../support/flyd.ts'
 import type { FlydConnection, RawFlyd } from '../support/flyd.ts'
 import { ask, get, MINT, post, RawGuest, READ } from '../support/guest.ts'
-import { startProxy } from '../support/proxy.ts'
+import { come, startProxy } from '../support/proxy.ts'
 
 const LONG = process.env['DOTFLY_LONG'] === '1'
 const rss = (pid: number): number =>
   Number(/VmRSS:\s+([0-9]+)/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024
 const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
-/** Waits for what comes in its own time: as long as the test may take. */
-const come = async (true_: () => boolean): Promise<void> => {
-  while (!true_()) await sleep(5)
-}
 const TRUNCATED = 'HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 900\r\n\r\neyJ'
 
 test('flyd breaks off, resets, lies', async (t) => {

@@ -9,10 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type Test } from 'tap'
 import { healthy, sized, startFlyd } from '../support/flyd.ts'
 import { ask, MINT, post, RawGuest, READ } from '../support/guest.ts'
-import { startProxy } from '../support/proxy.ts'
+import { come, startProxy } from '../support/proxy.ts'
 
 const SOCKETS = 16
-const HOLDS = (64 * 1024 * 1024) / SOCKETS // of each: what main.ts has for all
+const HOLDS = (64 * 1024 * 1024) / SOCKETS // of each: src/init/launch.ts has as much for all
 const GUESTS = 160
 const LARGE = post('/v1/apps/weather-cat/machines/148ed193b95189/metadata/k', `{"value":"${'v'.repeat(30_000)}"}`)
 
@@ -37,10 +37,6 @@ async function manySockets(t: Test): Promise<{
   return { flyd, proxy, path, other }
 }
 
-const until = async (what: () => boolean): Promise<void> => {
-  while (!what()) await sleep(10)
-}
-
 test('requests that are not finished', async (t) => {
   const { proxy, path, other } = await manySockets(t)
   const before = anonymous(proxy.pid)
@@ -54,7 +50,7 @@ test('requests that are not finished', async (t) => {
     guest.socket.write(part)
     if (i % 50 === 0) await sleep(5)
   }
-  await until(() => guests.filter(({ ended }) => ended).length >= GUESTS - HOLDS / part.length)
+  await come(() => guests.filter(({ ended }) => ended).length >= GUESTS - HOLDS / part.length)
   const refused = guests.filter(({ ended }) => ended)
   t.comment(`${refused.length} of ${GUESTS} refused, ${(anonymous(proxy.pid) - before).toFixed(0)} MB more`)
   t.ok(GUESTS - refused.length > HOLDS / part.length / 3, 'many could begin')
@@ -81,7 +77,7 @@ test('requests that are not finished', async (t) => {
   t.equal((await ask(other, LARGE))[0]?.status, 200, 'and another socket does not notice')
   t.equal((await ask(path, LARGE))[0]?.status, 503, 'negative control: this one does')
   for (const { socket } of guests) socket.destroy()
-  await until(() => proxy.exchanges().filter(({ code }) => code === 'TOO_MUCH_UNFINISHED').length > refused.length)
+  await come(() => proxy.exchanges().filter(({ code }) => code === 'TOO_MUCH_UNFINISHED').length > refused.length)
   await sleep(100)
   t.equal((await ask(path, LARGE))[0]?.status, 200, 'when they are gone all is as before')
 })
@@ -108,7 +104,7 @@ test('an answer in pieces of a byte takes little more than its bytes', async (t)
   const before = anonymous(proxy.pid)
   const guests = Array.from({ length: many }, () => new RawGuest(path))
   for (const { socket } of guests) socket.write('GET /v1/apps HTTP/1.0\r\n\r\n')
-  await until(
+  await come(
     () => flyd.connections.length === many && flyd.connections.every(({ socket }) => socket.writableLength === 0),
   )
   await sleep(300)
@@ -138,13 +134,13 @@ test('answers that are not read', async (t) => {
     socket.write(READ) // and never a listener for what comes
   }
   const cut = (): number => proxy.exchanges().filter(({ code }) => code === 'TOO_MUCH_UNFINISHED').length
-  await until(() => cut() > 50)
+  await come(() => cut() > 50)
   await sleep(300)
   t.comment(`${cut()} of ${guests.length} cut off, ${(anonymous(proxy.pid) - before).toFixed(0)} MB more`)
   t.ok(cut() < guests.length - HOLDS / (128 * 1024), 'many are left to read when they like')
   t.equal((await ask(other, READ))[0]?.body, body, 'another socket does not notice')
   for (const socket of guests) socket.destroy()
-  await until(() => gone === guests.length)
+  await come(() => gone === guests.length)
   await sleep(100)
   t.equal((await ask(path, READ))[0]?.body, body, 'when they are gone all is as before')
 })
@@ -162,7 +158,7 @@ test('answers without a length, for HTTP/1.0, that flyd does not finish', async 
   }
   const guests = Array.from({ length: 20 }, () => new RawGuest(path))
   for (const { socket } of guests) socket.write('GET /v1/apps HTTP/1.0\r\n\r\n')
-  await until(() => guests.filter(({ ended }) => ended).length >= 20 - HOLDS / 900_000)
+  await come(() => guests.filter(({ ended }) => ended).length >= 20 - HOLDS / 900_000)
   const [refused] = guests.filter(({ ended }) => ended)
   t.match(refused?.answers[0]?.body, /TOO_MUCH_UNFINISHED/)
   t.equal(refused?.answers[0]?.status, 503)

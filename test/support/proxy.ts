@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { superviseProxy } from '../../src/init/launch.ts'
 import type { SocketOptions } from '../../src/init/options.ts'
 import type { Event, Exchange } from '../../src/proxy/event.ts'
@@ -33,6 +34,11 @@ export interface RunningProxy {
   /** Resolves when `holds` is true of the events so far; rejects after `ms`. */
   until(holds: (events: Event[]) => boolean, ms?: number): Promise<void>
   stop(): Promise<void>
+}
+
+/** Waits for what comes in its own time: as long as the test may take. */
+export async function come(true_: () => boolean): Promise<void> {
+  while (!true_()) await sleep(5)
 }
 
 export async function startProxy(t: Scope, options: StartOptions): Promise<RunningProxy> {
