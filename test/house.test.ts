@@ -20,14 +20,16 @@ import { test } from 'tap'
  * the head of one whose body is another, a tenth. 50 make strip's tables in half the time, for which a start
  * waits, and keep them in a file of their own. 9 find what stands beside a wide gap: each way in which text may be
  * cut up is a leak where it is not looked for. 30 keep one guest from the time, the memory, the descriptors and the answers of
- * another: a request a turn, a share of memory, and no connection on which flyd has said something unasked. Two fifths of
- * all are strip, a quarter the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
-const BUDGET = 3482
+ * another: a request a turn, a share of memory, and no connection on which flyd has said something unasked. 40 let a look
+ * go over a whole chunk in one call, and make no view of it, which a large answer waited for. Two fifths of all are strip, a quarter the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
+const BUDGET = 3524
 
 /** The only files of src/os that the trusted process loads: its page, who calls it, what it gives up; how its bytes
  * come and go; what gives memory back; and what a call that failed said. */
 const PROXY_OS = new Set(
-  ['page', 'peer', 'confine', 'loop', 'memory', 'stream', 'accept', 'dial', 'errno'].map((name) => `src/os/${name}.ts`),
+  ['page', 'peer', 'confine', 'loop', 'memory', 'stream', 'buffers', 'accept', 'dial', 'errno'].map(
+    (name) => `src/os/${name}.ts`,
+  ),
 )
 
 /** The only file of src/proxy that others know: what it may say. */
@@ -106,7 +108,7 @@ const lines = (files: Tree): number =>
 
 /** What holds, how it is checked, and samples that break it. */
 const RULES: Record<string, [rule: Rule, broken: Record<string, string>]> = {
-  'src/proxy takes from node:*, its siblings and nine files of src/os, and these from node:* and one another': [
+  'src/proxy takes from node:*, its siblings and ten files of src/os, and these from node:* and one another': [
     everyImport(
       (from, { target = '' }) =>
         !(inProxy(from) || PROXY_OS.has(from)) ||

@@ -56,6 +56,7 @@ export class Loop {
   readonly #one = new Int32Array(this.#words)
   #now = 0 // 0: not in a turn
   #isWhole = false
+  #count = 0 // of them who are told in this turn
   #late: (() => void)[] = []
   #next: (() => void)[] = []
 
@@ -82,6 +83,11 @@ export class Loop {
   /** Whoever is `first`, and was ready when the events at hand were asked for, has been told; and that is not long ago. */
   get isTold(): boolean {
     return this.#isWhole && this.#now !== 0 && performance.now() - this.#now < FRESH
+  }
+
+  /** Only one was ready when the events at hand were asked for. */
+  get isAlone(): boolean {
+    return this.#now !== 0 && this.#count === 1
   }
 
   /** Calls `run` soon, when nobody is in the middle of something. */
@@ -122,6 +128,7 @@ export class Loop {
     for (let wait = 0; ; wait = this.#next.length > 0 ? 0 : PATIENCE) {
       const count = libc.epoll_wait(this.#poll, this.#foundAt, EVENTS, wait)
       this.#now = performance.now()
+      this.#count = count
       const next = this.#next
       if (next.length > 0) this.#next = []
       const end = count * this.#words

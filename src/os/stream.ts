@@ -1,7 +1,8 @@
-// Bytes over a connected socket or a pipe, without a queue of their own where the kernel takes them at once. All streams
-// read into one buffer and write from another, so that whoever makes these decides where the bytes lie.
+// Bytes over a connected socket or a pipe, without a queue of their own where the kernel takes them at once.
 
 import ffi from 'node:ffi'
+import { borrow, giveBack, hasRead } from './buffers.ts'
+import type { Buffers } from './buffers.ts'
 import { errno } from './errno.ts'
 import { GONE, IN, OUT } from './loop.ts'
 import type { Loop, Watcher } from './loop.ts'
@@ -10,7 +11,7 @@ const MSG_PEEK = 2
 const EINTR = 4
 const EAGAIN = 11
 const SHUT_WR = 1
-const NOTHING = Buffer.alloc(0)
+const READS = 8 // of a full buffer, in one turn
 
 const { functions: libc } = ffi.dlopen(null, {
   read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
@@ -33,24 +34,6 @@ export interface Hearer {
   closed(): void
 }
 
-/** Where streams read to and write from. Both must stay where they are: memory that is mapped, or too large to move. */
-export class Buffers {
-  readonly read: Buffer
-  readonly write: Buffer
-  readonly readAt: bigint
-  readonly writeAt: bigint
-  /** Three struct iovec, each an address and a length: what is gathered before a large part, that, and behind it. */
-  readonly pieces = new BigUint64Array(new ArrayBuffer(48)) // one that V8 does not move
-  readonly piecesAt = ffi.getRawPointer(this.pieces)
-
-  constructor(read: Buffer, write: Buffer) {
-    this.read = read
-    this.write = write
-    this.readAt = ffi.getRawPointer(read)
-    this.writeAt = ffi.getRawPointer(write)
-  }
-}
-
 /** One descriptor, non-blocking, ours from now on; below 0 it is closed from the start. Half-closed in either direction it still works in the other. */
 export class Stream implements Watcher {
   readonly #loop: Loop
@@ -63,6 +46,7 @@ export class Stream implements Watcher {
   #ending = false // this side: when #queue is empty
   #queue: Buffer[] = [] // what the kernel has not taken
   #pending = 0
+  #loan: Buffer | undefined // what #queue points to
   #readAt = 0 // in loop.now
   #view: Buffer // as long as what was read last: clients repeat themselves
 
@@ -97,35 +81,15 @@ export class Stream implements Watcher {
   write(parts: readonly Buffer[], kept = false): boolean {
     if (this.#fd < 0 || this.#ending) return false
     let next = 0
+    const buffers = this.#buffers
     while (next < parts.length && this.#pending === 0) {
-      const from = next
-      const { write, writeAt, pieces, piecesAt } = this.#buffers
-      let length = 0
-      for (let part = parts[next]; part !== undefined && length + part.length <= write.length; part = parts[++next]) {
-        write.set(part, length)
-        length += part.length
-      }
-      const large = parts[next]
-      let taken = 0
-      if (large === undefined) taken = length === 0 ? 0 : libc.write(this.#fd, writeAt, length)
-      else {
-        // What does not fit is not copied. What goes before and behind it, of a chunk, in calls of its own would wake a
-        // reader three times.
-        const behind = parts[++next]
-        const small = behind !== undefined && length + behind.length <= write.length ? behind : NOTHING
-        if (small !== NOTHING) next++
-        write.set(small, length)
-        pieces[0] = writeAt
-        pieces[1] = BigInt(length)
-        pieces[2] = ffi.getRawPointer(large)
-        pieces[3] = BigInt(large.length)
-        pieces[4] = writeAt + BigInt(length)
-        pieces[5] = BigInt(small.length)
-        taken = libc.writev(this.#fd, piecesAt, 3)
-        length += large.length + small.length
-      }
+      buffers.gather(parts, next)
+      const { pieces, bytes, piecesAt, writeAt } = buffers
+      const isCopied = pieces <= 1 // the first piece is always of copies
+      const taken = isCopied ? libc.write(this.#fd, writeAt, bytes) : libc.writev(this.#fd, piecesAt, pieces)
       if (taken < 0 && !this.#isLater()) return false
-      if (taken < length) this.#keep(parts.slice(from, next), Math.max(0, taken), kept)
+      if (taken < bytes) this.#keep(parts.slice(next, buffers.next), Math.max(0, taken), kept)
+      next = buffers.next
     }
     if (next < parts.length) this.#keep(parts.slice(next), 0, kept)
     return this.#pending === 0
@@ -157,6 +121,7 @@ export class Stream implements Watcher {
     this.#fd = -1
     this.#queue = []
     this.#pending = 0
+    this.#giveBack()
     this.#loop.later(() => this.#hearer.closed())
   }
 
@@ -169,17 +134,29 @@ export class Stream implements Watcher {
   }
 
   #read(): void {
+    const buffers = this.#buffers
     this.#readAt = this.#loop.now
-    const count = libc.read(this.#fd, this.#buffers.readAt, this.#buffers.read.length)
-    if (count > 0) {
-      if (this.#view.length !== count) this.#view = this.#buffers.read.subarray(0, count)
-      this.#hearer.data(this.#view)
-    } else if (count === 0) {
-      this.#ended = true
-      this.#hearer.ended()
-      if (this.#ending && this.#pending === 0) this.destroy()
-      else this.#watch()
-    } else this.#isLater()
+    // What fills the buffer has more behind it; while nobody else waits for a turn, nobody has to ask for it first.
+    for (let reads = 0; (reads === 0 || (reads < READS && this.#loop.isAlone)) && !this.#paused; reads++) {
+      const count = libc.read(this.#fd, buffers.readAt, buffers.read.length)
+      if (count > 0) {
+        if (this.#view.length !== count) this.#view = buffers.read.subarray(0, count)
+        hasRead(this.#view, buffers.readAt)
+        this.#hearer.data(this.#view)
+        if (count < buffers.read.length || this.#fd < 0) return
+      } else {
+        if (count === 0) this.#hearEnd()
+        else this.#isLater()
+        return
+      }
+    }
+  }
+
+  #hearEnd(): void {
+    this.#ended = true
+    this.#hearer.ended()
+    if (this.#ending && this.#pending === 0) this.destroy()
+    else this.#watch()
   }
 
   #flush(): void {
@@ -193,6 +170,7 @@ export class Stream implements Watcher {
       if (taken < part.length) this.#queue[0] = part.subarray(taken)
       else this.#queue.shift()
     }
+    this.#giveBack()
     this.#watch()
     if (this.#ending) this.#shut()
     this.#hearer.drained()
@@ -204,10 +182,24 @@ export class Stream implements Watcher {
       const rest = part.subarray(skip)
       skip = Math.max(0, skip - part.length)
       if (rest.length === 0) continue
-      this.#queue.push(kept ? rest : Buffer.from(rest))
+      this.#queue.push(kept ? rest : this.#copy(rest))
       this.#pending += rest.length
     }
     this.#watch()
+  }
+
+  #copy(bytes: Buffer): Buffer {
+    const loan = this.#loan === undefined ? borrow(bytes) : undefined
+    if (loan === undefined) return Buffer.from(bytes)
+    this.#loan = loan
+    bytes.copy(loan)
+    return loan.subarray(0, bytes.length)
+  }
+
+  /** When nothing in it waits any more. */
+  #giveBack(): void {
+    if (this.#loan !== undefined) giveBack(this.#loan)
+    this.#loan = undefined
   }
 
   /** True when the call that failed may be tried again; else the stream is at its end. */

@@ -197,17 +197,18 @@ export class Exchange implements Asker {
 
   /** Hands what is there to the guest, in one write. */
   #send(head: AnswerHead): void {
-    const out = this.#parts
+    const parts = this.#parts
     const size = this.#size
     this.#parts = []
     this.#size = 0
     this.report.bytes += size
-    const begin = this.#begun ? undefined : this.#begin(head, size)
-    if (this.#chunked && size > 0) {
-      out.unshift(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
-      out.push(this.#ended ? CRLF_LAST : CRLF)
-    } else if (this.#chunked && this.#ended) out.push(LAST)
-    if (begin !== undefined) out.unshift(begin)
+    const out: Buffer[] = []
+    if (!this.#begun) out.push(this.#begin(head, size))
+    const isChunk = this.#chunked && size > 0
+    if (isChunk) out.push(Buffer.from(`${size.toString(16)}\r\n`, 'latin1'))
+    for (const part of parts) out.push(part)
+    if (isChunk) out.push(this.#ended ? CRLF_LAST : CRLF)
+    else if (this.#chunked && this.#ended) out.push(LAST)
     if (out.length > 0) this.#guest.write(out)
   }
 

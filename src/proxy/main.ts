@@ -10,7 +10,8 @@ import { IN, Loop } from '../os/loop.ts'
 import { tidy } from '../os/memory.ts'
 import { mapPage } from '../os/page.ts'
 import { callerOf } from '../os/peer.ts'
-import { Buffers, Stream } from '../os/stream.ts'
+import { Buffers } from '../os/buffers.ts'
+import { Stream } from '../os/stream.ts'
 import type { Hearer } from '../os/stream.ts'
 import type { Event } from './event.ts'
 import { Guest } from './guest.ts'
@@ -47,7 +48,7 @@ const RESERVED = 64 // more, for root: whoever holds all others open must not ke
 const FULL_PAUSE = 100 // ms until a connection is taken again after descriptors ran out
 const REQUESTS_TO_TIDY = 20_000 // after as many, and REST, V8 gives back too
 const REST = 60 // s
-const READ_SIZE = 128 * 1024 // what the guest's socket takes at once, so that it need not be kept: of Linux 208 KiB
+const READ_SIZE = 192 * 1024 // what the socket of a guest takes at once, six buffers of the kernel: what it does not take has to be copied
 const WRITE_SIZE = 64 * 1024
 const TURN = 2 * 1024 // of a guest: what it sends ahead is kept, for each of thousands of connections
 const DRAIN_LIMIT = 10_000 // ms for requests in flight when the process is told to end

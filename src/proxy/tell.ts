@@ -2,7 +2,8 @@
 // loses them, and holds nobody up.
 
 import type { Loop } from '../os/loop.ts'
-import { Buffers, Stream } from '../os/stream.ts'
+import { Buffers } from '../os/buffers.ts'
+import { Stream } from '../os/stream.ts'
 import type { Event } from './event.ts'
 import type { Ask } from './policy.ts'
 

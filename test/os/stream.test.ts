@@ -1,5 +1,6 @@
 // Our own streams against Node's: the same bytes, ends and refusals, over real sockets.
 
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
@@ -8,11 +9,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type Test } from 'tap'
+import { Dice } from '../../src/canary/credentials.ts'
 import { accept, listenAt } from '../../src/os/accept.ts'
 import { addressOf, dial } from '../../src/os/dial.ts'
 import { listenUnix } from '../../src/os/listen.ts'
 import { IN, Loop } from '../../src/os/loop.ts'
-import { Buffers, type Hearer, Stream } from '../../src/os/stream.ts'
+import { Buffers } from '../../src/os/buffers.ts'
+import { type Hearer, Stream } from '../../src/os/stream.ts'
 
 const loop = new Loop()
 const buffers = new Buffers(Buffer.allocUnsafeSlow(64 * 1024), Buffer.allocUnsafeSlow(16 * 1024))
@@ -116,6 +119,60 @@ test('what the kernel does not take is copied, waits, and comes whole', async (t
     client.end()
     await ours.until(() => ours.told.includes('closed'))
   }
+})
+
+test('parts of all sizes come in order, and to whom they were written, however little is taken at once', async (t) => {
+  const { pair } = listening(t)
+  const dice = new Dice('parts')
+  const sizes = [0, 1, 700, 8 * 1024, 8 * 1024 + 1, 16 * 1024 + 1, 100_000, 192 * 1024, 192 * 1024 + 1, 300_000]
+  await Promise.all(
+    Array.from({ length: 6 }, async (_, who) => {
+      const [client, ours] = await pair()
+      const written = createHash('sha256')
+      const read = createHash('sha256')
+      let [sent, come] = [0, 0]
+      client.on('data', (bytes: Buffer) => {
+        read.update(bytes)
+        come += bytes.length
+        client.pause()
+        setTimeout(() => client.resume(), dice.below(3))
+      })
+      for (let round = 0; round < 30; round++) {
+        const parts = Array.from({ length: dice.below(12) }, () => Buffer.alloc(dice.pick(sizes), `${who} ${round} `))
+        for (const part of parts) {
+          written.update(part)
+          sent += part.length
+        }
+        ours.stream.write(parts)
+        for (const part of parts) part.fill('x')
+        if (dice.below(2) === 0) await ours.until(() => ours.stream.pending === 0)
+      }
+      await ours.until(() => come === sent)
+      t.equal(read.digest('hex'), written.digest('hex'), `${sent} bytes`)
+      client.destroy()
+      await ours.until(() => ours.told.includes('closed'))
+    }),
+  )
+})
+
+test('who sends much is read on in the same turn while nobody else waits for one', async (t) => {
+  const { pair } = listening(t)
+  const [[many, ours], [few, other]] = [await pair(), await pair()]
+  const turns: number[] = []
+  ours.onData = () => turns.push(loop.now)
+  for (const isAlone of [true, false]) {
+    turns.length = 0
+    ours.bytes = Buffer.alloc(0)
+    for (const { stream } of [ours, other]) stream.pause()
+    const size = 3 * buffers.read.length
+    await new Promise<void>((sent) => many.write(Buffer.alloc(size), () => sent()))
+    if (!isAlone) await new Promise<void>((sent) => few.write('.', () => sent()))
+    for (const { stream } of [ours, other]) stream.resume()
+    await ours.until(() => ours.bytes.length === size)
+    t.equal(new Set(turns).size, isAlone ? 1 : 2, 'then all who wait have one first')
+  }
+  for (const client of [many, few]) client.destroy()
+  await ours.until(() => ours.told.includes('closed') && other.told.includes('closed'))
 })
 
 test('what is kept is pointed to, not copied', async (t) => {
