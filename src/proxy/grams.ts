@@ -12,10 +12,10 @@ export class Grams {
   /** Of 4 and of 2, without bytes that may be gaps: an escaped one cannot be told from a needle's own. */
   readonly escaped: Index
   readonly pairs: Index
-  /** A bit for the hash of each gram of 4, of raw bytes and of what escapes mean. So few are set that of innocent grams one
-   *  in fifty finds its own; who could read them could guess the credential 4 bytes at a time. */
-  readonly #rawBits: Buffer
-  readonly #escapedBits: Buffer
+  /** Of each gram of 4, of raw bytes and of what escapes mean, the bits of its hash are cleared here. So few are that of
+   *  innocent grams one in eighty finds its own so; who could read them could guess the credential 4 bytes at a time. */
+  readonly #rawLeft: Buffer
+  readonly #escapedLeft: Buffer
   readonly #shift: number
 
   /** Bytes to be `alloc`ed for needles of `room` bytes. */
@@ -25,8 +25,8 @@ export class Grams {
 
   constructor(alloc: Alloc, room: number) {
     const bits = bitsFor(room)
-    this.#rawBits = alloc(1 << bits)
-    this.#escapedBits = alloc(1 << bits)
+    this.#rawLeft = alloc(1 << bits).fill(255)
+    this.#escapedLeft = alloc(1 << bits).fill(255)
     this.#shift = 32 - bits
     this.raw = new Index(alloc, room, bits - 3)
     this.escaped = new Index(alloc, room, bits - 3)
@@ -34,14 +34,14 @@ export class Grams {
   }
 
   get filter(): Filter {
-    const [raw, escaped] = [this.#rawBits.byteOffset, this.#escapedBits.byteOffset]
+    const [raw, escaped] = [this.#rawLeft.byteOffset, this.#escapedLeft.byteOffset]
     return { raw, escaped, key: KEY, shift: this.#shift }
   }
 
   /** Whether a gram may be one of `escaped`. */
   mayBe(gram: number): boolean {
     const h = Math.imul(gram, KEY)
-    return (((this.#escapedBits[h >>> this.#shift] ?? 0) >> (h & 7)) & 1) !== 0
+    return ((this.#escapedLeft[h >>> this.#shift] ?? 0) & h & 255) === 0
   }
 
   /** Indexes the needles from 1 to `end`: their bytes, 1 where one is secret, 0 as the kind between two. A start waits for
@@ -65,11 +65,11 @@ export class Grams {
       rawUrls = (rawUrls >> 1) | isUrl
       for (; ahead < n - 3 + WINDOW; ahead++) if (secret[ahead] === 1) last = ahead
       // No window can hold a gram this far from all that is secret: names that stand in every answer cost no look.
-      if (++size >= 4 && last >= n - 3 - WINDOW) this.#add(this.raw, this.#rawBits, raw, rawUrls, n - 3)
+      if (++size >= 4 && last >= n - 3 - WINDOW) this.#add(this.raw, this.#rawLeft, raw, rawUrls, n - 3)
       if (isGap(c)) continue
       escaped = (escaped >>> 8) | (folded << 24)
       urls = (urls >> 1) | isUrl
-      if (first > 0) this.#add(this.escaped, this.#escapedBits, escaped, urls, first)
+      if (first > 0) this.#add(this.escaped, this.#escapedLeft, escaped, urls, first)
       if (third > 0) this.pairs.add(escaped >>> 16, third)
       first = second
       second = third
@@ -77,12 +77,12 @@ export class Grams {
     }
   }
 
-  /** Adds a gram, with the bits of all ways in which the stream may have it. */
-  #add(index: Index, bits: Buffer, gram: number, urls: number, n: number): void {
+  /** Adds a gram, in all ways in which the stream may have it. */
+  #add(index: Index, left: Buffer, gram: number, urls: number, n: number): void {
     index.add(gram, n)
     for (let some = urls; some >= 0; some = some === 0 ? -1 : (some - 1) & urls) {
       const h = Math.imul(some === 0 ? gram : inUrls(gram, some), KEY)
-      bits[h >>> this.#shift] = (bits[h >>> this.#shift] ?? 0) | (1 << (h & 7))
+      left[h >>> this.#shift] = (left[h >>> this.#shift] ?? 0) & ~h
     }
   }
 }

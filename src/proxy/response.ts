@@ -80,7 +80,7 @@ export class ResponseReader {
         }
         case 'sized':
         case 'chunk': {
-          const part = bytes.subarray(at, at + this.#left)
+          const part = at === 0 && bytes.length <= this.#left ? bytes : bytes.subarray(at, at + this.#left)
           at += part.length
           this.#left -= part.length
           if (part.length > 0) sink.part(part)

@@ -6,16 +6,20 @@ import type { SecretMemory } from './secret.ts'
 import { INTRODUCERS } from './spellings.ts'
 import { assemble } from './wasm.ts'
 
-/** Bytes looked at in one call. */
+/** Bytes looked at in one call, of what lies elsewhere. */
 export const SLICE = 4096
+/** What a look may find before it stops: so many, and once more what 64 bytes may hold of each kind. */
+const ENOUGH = 1024
+const ROOM = ENOUGH + 64 + 8 + 1
 /** Bytes behind an introducer that say whether it is told. */
 const BEHIND = 6
 /** Bytes that a look may touch before and behind what it is to look at. */
 export const MARGIN = 128
 
 /** Looks at the bytes of the memory from `from` to `end`, writes what it found from `out` on, and gives where that ends:
- *  each a place, less `base`, times 2, and one more where an introducer stands. There may be a few behind `end`. From
- *  `sure` on every introducer is told: what stands behind it is not all there. */
+ *  each a place, less `base`, times 2, and one more where an introducer stands. There may be a few behind `end`. Behind
+ *  the last stands where it stopped, less `base`. From `sure` on every introducer is told: what stands behind it is not
+ *  all there. */
 type Look = (from: number, end: number, out: number, base: number, sure: number) => number
 export const PARAMETERS = ['$from', '$end', '$out', '$base', '$sure']
 export const NUMBERS = ['$at', '$hash', '$ones', '$before', '$after']
@@ -29,7 +33,8 @@ const tell = (place: string, kind: 0 | 1): string => `
 const next = (local: string, size: number, end: string): string =>
   `local.get ${local}  i32.const ${size}  i32.add  local.tee ${local}  ${end}  i32.lt_u  br_if 0`
 
-/** Bit `h & 7` of byte `h >>> shift`, from `raw` or `escaped` on, is that of all grams whose product with `key` is h. */
+/** Byte `h >>> shift`, from `raw` or `escaped` on, is that of all grams whose product with `key` is h. It is one of ours
+ *  where none of the bits of h is left in it. */
 export interface Filter {
   readonly raw: number
   readonly escaped: number
@@ -37,44 +42,51 @@ export interface Filter {
   readonly shift: number
 }
 
-/** Finds every eighth gram of 4 bytes, in either case, that has its `raw` bit, where one of the two beside it has, too;
- *  and every one of INTRODUCERS, but those of PLAIN where the grams before and behind it are raw bytes and have no
- *  `escaped` bit: of most line breaks nothing else is to be known. In `tables` stands, by its lower half, which of
- *  INTRODUCERS a byte would have to be; then a mask for that half; then the one that shares its lower half. */
-export function look({ raw, escaped, key, shift }: Filter, tables: number): string {
-  // Its bit is the lowest.
+/** Finds every eighth gram of 4 bytes, in either case, that is one of `raw`, where one of the two beside it is, too;
+ *  and every one of INTRODUCERS, but those of PLAIN where the grams before and behind it are raw bytes and none of
+ *  `escaped`: of most line breaks nothing else is to be known. In `tables` stands, by its lower half, which of
+ *  INTRODUCERS a byte would have to be; then a mask for that half; then the one that shares its lower half. It stops
+ *  where it has written to `full`. */
+export function look({ raw, escaped, key, shift }: Filter, tables: number, full: number): string {
+  // 0 where it is one. So of several the product says whether one of them is; in 32 bits it may say so once too often.
   const gram = (bits: number, at: string, offset: number): string => `
     local.get ${at}  i32.load offset=${offset}  i32.const 0x20202020  i32.or  i32.const ${key | 0}  i32.mul
     local.tee $hash  i32.const ${shift}  i32.shr_u  i32.load8_u offset=${bits}
-    local.get $hash  i32.const 7  i32.and  i32.shr_u`
-  // All ones where there is one.
+    local.get $hash  i32.and`
+  // All ones where there is one. Where no index is above 15, a relaxed swizzle is as strict as any, and one instruction less.
   const introducers = (at: string, offset: number): string => `
     local.get $which  local.get ${at}  v128.load offset=${offset}  local.tee $bytes  local.get $half  v128.and
-    i8x16.swizzle  local.get $bytes  i8x16.eq
+    i8x16.relaxed_swizzle  local.get $bytes  i8x16.eq
     local.get $bytes  local.get $other  i8x16.eq  v128.or`
   const all = (size: number, or: string, one: (offset: number) => string): string =>
     Array.from({ length: 64 / size }, (_, i) => `${one(size * i)} ${i > 0 ? or : ''}`).join(' ')
+  const stopIfFull = `
+    local.get $out  i32.const ${full}  i32.ge_u
+    if
+      local.get $from  local.set $end
+    end`
   // The tables are read, not written out: V8 would make such constants anew each time they are used.
   return `
     i32.const ${tables}  v128.load offset=0  local.set $which
     i32.const ${tables}  v128.load offset=16  local.set $half
     i32.const ${tables}  v128.load offset=32  local.set $other
     loop
-      ${all(8, 'i32.or', (offset) => gram(raw, '$from', offset))}  i32.const 1  i32.and
+      ${all(8, 'i32.mul', (offset) => gram(raw, '$from', offset))}  i32.eqz
       if
         local.get $from  i32.const 4  i32.sub  local.set $at
         loop
-          ${gram(raw, '$at', 4)}  i32.const 1  i32.and
+          ${gram(raw, '$at', 4)}  i32.eqz
           if
-            ${gram(raw, '$at', 0)} ${gram(raw, '$at', 8)} i32.or  i32.const 1  i32.and
+            ${gram(raw, '$at', 0)} ${gram(raw, '$at', 8)} i32.mul  i32.eqz
             if
               ${tell('local.get $at  i32.const 4  i32.add', 0)}
             end
           end
           ${next('$at', 8, 'local.get $from  i32.const 60  i32.add')}
         end
+        ${stopIfFull}
       end
-      ${all(16, 'v128.or', (offset) => introducers('$from', offset))}  v128.any_true
+      ${all(16, 'v128.or', (offset) => introducers('$from', offset))}  i8x16.bitmask
       if
         local.get $from  local.set $at
         loop
@@ -83,7 +95,7 @@ export function look({ raw, escaped, key, shift }: Filter, tables: number): stri
             loop
               local.get $at  local.get $ones  i32.ctz  i32.add  i32.const 4  i32.sub  local.tee $before
               local.get $before  i32.load16_u offset=4  i32.const ${CR_LF}  i32.eq  i32.add  local.set $after
-              ${gram(escaped, '$before', 0)} ${gram(escaped, '$after', 5)} i32.or
+              ${gram(escaped, '$before', 0)} ${gram(escaped, '$after', 5)} i32.mul  i32.eqz
               i32.const ${PLAIN}  local.get $before  i32.load8_u offset=4  i32.shr_u  i32.const -1  i32.xor  i32.or
               local.get $before  local.get $sure  i32.ge_u  i32.or  i32.const 1  i32.and
               ${introducers('$after', 5)}  i8x16.bitmask  i32.const 15  i32.and  i32.or
@@ -95,9 +107,11 @@ export function look({ raw, escaped, key, shift }: Filter, tables: number): stri
           end
           ${next('$at', 16, 'local.get $from  i32.const 64  i32.add')}
         end
+        ${stopIfFull}
       end
       ${next('$from', 64, 'local.get $end')}
     end
+    local.get $out  local.get $from  local.get $base  i32.sub  i32.store offset=0
     local.get $out`
 }
 const CR_LF = 0x0a0d
@@ -107,12 +121,14 @@ const PLAIN = [0x0a, 0x0d, 0, 0x3b].reduce((bits, c) => bits | (1 << (c & 31)), 
 export class Scan {
   /** What the last look found, as `Look` says. */
   readonly found: Int32Array
+  /** Where the next look is to begin. */
+  next = 0
   readonly #look: Look
   readonly #memory: ArrayBuffer
   readonly #copy: Buffer
 
   /** Bytes to be `alloc`ed. */
-  static readonly memory = 6 * SLICE + 7 * MARGIN + 48
+  static readonly memory = 4 * ROOM + SLICE + 2 * MARGIN + 64
 
   constructor({ alloc, memory }: SecretMemory, filter: Filter) {
     const tables = alloc(48).fill(15, 16)
@@ -120,24 +136,29 @@ export class Scan {
     for (const c of INTRODUCERS) tables[c & 15] = c
     const other = INTRODUCERS.find((c) => tables[c & 15] !== c) ?? 0 // there is one
     tables.fill(other, 32)
-    this.found = allocNumbers(alloc, SLICE + SLICE / 8 + MARGIN)
+    this.found = allocNumbers(alloc, ROOM)
     this.#copy = alloc(SLICE + 2 * MARGIN)
     this.#memory = memory.buffer
-    const module = new WebAssembly.Module(assemble(look(filter, tables.byteOffset), PARAMETERS, NUMBERS, VECTORS))
+    const text = look(filter, tables.byteOffset, this.found.byteOffset + 4 * ENOUGH)
+    const module = new WebAssembly.Module(assemble(text, PARAMETERS, NUMBERS, VECTORS))
     const { exports } = new WebAssembly.Instance(module, { scan: { memory } })
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is what was just assembled
     this.#look = exports['look'] as Look
   }
 
-  /** How many are `found` in the SLICE of `b` from `at` on; the last of them may be behind the end of `b`. */
+  /** How many are `found` in `b` from `at` to `next`; the last of them may be behind the end of `b`. */
   look(b: Buffer, at: number): number {
-    const size = Math.min(SLICE, b.length - at)
     let from = b.byteOffset + at
+    let size = b.length - at
     if (b.buffer !== this.#memory) {
       from = this.#copy.byteOffset + MARGIN
+      size = Math.min(SLICE, size)
       b.copy(this.#copy, MARGIN - Math.min(4, at), Math.max(0, at - 4), at + size + BEHIND)
     }
     const out = this.found.byteOffset
-    return (this.#look(from, from + size, out, from - at, from - at + b.length - BEHIND - 4) - out) >> 2
+    const end = this.#look(from, from + size, out, from - at, from - at + b.length - BEHIND - 4)
+    const count = (end - out) >> 2
+    this.next = this.found[count] ?? 0
+    return count
   }
 }

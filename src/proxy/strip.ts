@@ -7,7 +7,7 @@
 import { anatomy } from './anatomy.ts'
 import { fold, foldAt, Grams } from './grams.ts'
 import type { Index } from './grams.ts'
-import { Scan, SLICE } from './scan.ts'
+import { Scan } from './scan.ts'
 import type { SecretMemory } from './secret.ts'
 import { AGREE, CASES, INTRODUCES, STANDARD, STREAM, TEXT, WINDOW } from './spellings.ts'
 import {
@@ -54,6 +54,9 @@ export class Needles {
   readonly #kind: Uint8Array
   readonly #grams: Grams
   readonly #scan: Scan
+  /** What strip looks at where two chunks meet, and at the end of one: here for its time only. */
+  readonly seam: Buffer
+  readonly end: Buffer
   #found: Run[] = []
   #tail = 0
   /** A stretch of windows that were found, each beside the next: deep inside of it there is nothing left to find. */
@@ -72,9 +75,9 @@ export class Needles {
   /** What `#escapeBefore` has found last, and where. */
   readonly #ended = { at: -1, escape: 0 }
 
-  /** Bytes to be `alloc`ed for a credential of `n` bytes: 662 KB for 724. */
+  /** Bytes to be `alloc`ed for a credential of `n` bytes: 645 KB for 724. */
   static memory(n: number): number {
-    return 12 * n + 3 * roomFor(n) + Grams.memory(roomFor(n)) + Scan.memory + 448
+    return 12 * n + 3 * roomFor(n) + Grams.memory(roomFor(n)) + Scan.memory + 5 * CONTEXT + 448
   }
 
   constructor(credential: Buffer, memory: SecretMemory) {
@@ -85,6 +88,8 @@ export class Needles {
     this.#kind = alloc(room)
     this.#grams = new Grams(alloc, room)
     this.#scan = new Scan(memory, this.#grams.filter)
+    this.seam = alloc(3 * CONTEXT)
+    this.end = alloc(2 * CONTEXT)
     this.#unitFrom = new Int32Array(room)
     this.#unitTo = new Int32Array(room)
     this.#judgedAt = new Float64Array(room)
@@ -112,7 +117,7 @@ export class Needles {
   find(b: Buffer, base: number): Run[] {
     this.#forget(b)
     const scan = this.#scan
-    for (let at = 0; at < b.length; at += SLICE) {
+    for (let at = 0; at < b.length; at = scan.next) {
       for (let k = 0, found = scan.look(b, at); k < found; k++) {
         const what = scan.found[k] ?? 0
         const i = what >> 1
@@ -126,7 +131,7 @@ export class Needles {
       run.to += base
       run.cut += base
     }
-    return this.#found.sort((x, y) => x.from - y.from)
+    return this.#found.length > 1 ? this.#found.sort((x, y) => x.from - y.from) : this.#found
   }
 
   /** How many bytes at the end of `b` are a run in progress, from its first secret byte that a window may still hold. */
@@ -411,6 +416,11 @@ function cuts(b: Buffer, at: number, n: number, want: number, kind: number, back
   return found
 }
 
+/** Copies `size` bytes. Of so few as here a view of either costs more than the copy. */
+function copy(source: Buffer, at: number, target: Buffer, to: number, size: number): void {
+  for (let i = 0; i < size; i++) target[to + i] = source[at + i] ?? 0
+}
+
 /** Bytes of all needles, for a credential of `n`. */
 const roomFor = (n: number): number => 20 * n + 256
 
@@ -427,8 +437,9 @@ export class Strip {
   hits = 0
   readonly #needles: Needles
   readonly #observe: Observe | undefined
-  /** The last bytes that came, as they came; `#held` of them are not released. */
-  #context: Buffer = Buffer.of()
+  /** The last bytes that came, as they came: `#known` of them, at its end, and `#held` of these not released. */
+  readonly #context = Buffer.alloc(CONTEXT)
+  #known = 0
   #held = 0
   #offset = 0
   #open: Run = NOTHING
@@ -440,17 +451,25 @@ export class Strip {
 
   /** Blanks in place, and gives what may go to the guest now: all but a tail that is becoming a window. */
   push(chunk: Buffer): Buffer {
-    const context = this.#context
-    const isLong = chunk.length > 2 * CONTEXT
+    const needles = this.#needles
+    const known = this.#known
+    const more = Math.min(chunk.length, 2 * CONTEXT)
+    const isLong = chunk.length > more
+    copy(this.#context, 0, needles.seam, 0, CONTEXT)
+    copy(chunk, 0, needles.seam, CONTEXT, more)
+    const isFull = known + more === needles.seam.length
+    const seam = isFull ? needles.seam : needles.seam.subarray(CONTEXT - known, CONTEXT + more)
     // A window lies in the seam or in the chunk, so nothing else needs to be remembered of what went before.
-    const seam = context.length === 0 ? chunk : Buffer.concat([context, chunk.subarray(0, 2 * CONTEXT)])
-    const runs = this.#needles.find(seam, -context.length)
-    if (isLong && context.length > 0) runs.push(...this.#needles.find(chunk, 0))
-    const end = isLong ? chunk.subarray(-2 * CONTEXT) : seam
-    this.#context = Buffer.from(end.subarray(-CONTEXT))
-    let hold = Math.min(this.#needles.findTail(end), chunk.length + this.#held)
+    const met = isLong && known === 0 ? [] : needles.find(seam, -known)
+    const runs = isLong ? needles.find(chunk, 0) : met
+    if (isLong && met.length > 0) runs.unshift(...met)
+    const end = isLong ? needles.end : seam
+    if (isLong) copy(chunk, chunk.length - end.length, end, 0, end.length)
+    let hold = Math.min(needles.findTail(end), chunk.length + this.#held)
 
-    const out = this.#held === 0 ? chunk : Buffer.concat([context.subarray(-this.#held), chunk])
+    const out = this.#held === 0 ? chunk : Buffer.concat([this.#context.subarray(-this.#held), chunk])
+    this.#known = Math.min(CONTEXT, end.length)
+    copy(end, end.length - this.#known, this.#context, CONTEXT - this.#known, this.#known)
     for (const run of runs) {
       const from = Math.max(run.from, -this.#held)
       // Where all of the run is gone already, what was cut off is what makes the window whole.
@@ -460,17 +479,16 @@ export class Strip {
       hold = Math.min(hold, chunk.length - to)
       this.#count({ from: this.#offset + from, to: this.#offset + to, cut: 0, needle: run.needle })
     }
-    context.fill(0)
     this.#offset += chunk.length
     this.#held = hold
-    return out.subarray(0, out.length - hold)
+    return hold === 0 ? out : out.subarray(0, out.length - hold)
   }
 
   /** What was held back did not become a window. */
   end(): Buffer {
-    const held = Buffer.from(this.#context.subarray(this.#context.length - this.#held))
+    const held = Buffer.from(this.#context.subarray(CONTEXT - this.#held))
     this.#context.fill(0)
-    this.#held = 0
+    this.#known = this.#held = 0
     this.#report()
     return held
   }
