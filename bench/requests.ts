@@ -1,7 +1,7 @@
 // Small requests through each peer: CPU µs a request, requests a second, latencies.
 
 import { type Figure, figure, interleave } from './support/statistics.ts'
-import type { Arena, Contestant } from './support/arena.ts'
+import { type Arena, type Contestant, Lost } from './support/arena.ts'
 import { cpuOf, machineCpu } from './support/process.ts'
 import { NUMBER, request } from './support/wire.ts'
 
@@ -73,10 +73,15 @@ export async function requests(
   { rounds, seconds }: { rounds: number; seconds: number },
 ): Promise<{ requests: RequestRow[]; calls: RequestRow[] }> {
   // Long enough for every JIT: V8 compiles the last of a hot path after some ten thousand requests.
+  const lost = new Lost()
+  const warm = { requests: 20_000, seconds: 3 }
   for (const contestant of contestants) {
-    const warm = { requests: 20_000, seconds: 3 }
-    for (const ask of [ASK, VARIED]) await sample(arena, contestant, 8, warm, ask)
-    await sample(arena, contestant, 8, warm, ASK, 'calls')
+    for (const [ask, how] of [
+      [ASK, 'load'],
+      [VARIED, 'load'],
+      [ASK, 'calls'],
+    ] as const)
+      if (!lost.has(contestant)) await sample(arena, contestant, 8, warm, ask, how).catch(lost.take(contestant))
   }
   const kept = CONCURRENCIES.flatMap((concurrency) =>
     contestants.flatMap((contestant): Pair[] => {
@@ -92,11 +97,13 @@ export async function requests(
       return { contestant, concurrency, name, title, ask: ASK, how: 'calls' }
     }),
   )
-  const found = await interleave(rounds, [...kept, ...once], ({ contestant, concurrency, ask, how }) =>
-    sample(arena, contestant, concurrency, { seconds }, ask, how),
+  const found = await interleave(rounds, [...kept, ...once], async ({ contestant, concurrency, ask, how }) =>
+    lost.has(contestant)
+      ? undefined
+      : sample(arena, contestant, concurrency, { seconds }, ask, how).catch(lost.take(contestant)),
   )
   const row = (pair: Pair): RequestRow => {
-    const samples = found.get(pair) ?? []
+    const samples = (found.get(pair) ?? []).filter((one) => one !== undefined)
     const of = (name: keyof Sample): Figure => figure(samples.map((one) => one[name]))
     return {
       peer: pair.name,
@@ -111,7 +118,9 @@ export async function requests(
       foreign: of('foreign'),
     }
   }
-  return { requests: kept.map(row), calls: once.map(row) }
+  const rows = (pairs: readonly Pair[]): RequestRow[] =>
+    pairs.filter(({ contestant }) => !lost.has(contestant)).map(row)
+  return { requests: rows(kept), calls: rows(once) }
 }
 
 interface Pair {

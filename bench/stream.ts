@@ -5,7 +5,7 @@
 import { cpus } from 'node:os'
 import { anonymousOf, cpuOf, pin } from './support/process.ts'
 import { type Figure, figure, interleave } from './support/statistics.ts'
-import type { Arena, Contestant } from './support/arena.ts'
+import { type Arena, type Contestant, Lost } from './support/arena.ts'
 import { download } from './support/wire.ts'
 
 /** How the answer is framed; `together`: with a length, and on one processor. */
@@ -35,17 +35,9 @@ export async function stream(
   const pairs = KINDS.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
   const ask = (kind: Kind, size: number): string =>
     download(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
-  const lost = new Set<Contestant>()
-  /** A peer that breaks an answer off is out of the race, and does not end it; dotfly must not. */
-  const lose =
-    (contestant: Contestant) =>
-    (error: unknown): undefined => {
-      if (contestant.peer.name === 'dotfly') throw error
-      process.stderr.write(`${contestant.peer.title} is out: ${String(error).split('\n')[1] ?? ''}\n`)
-      lost.add(contestant)
-    }
+  const lost = new Lost()
   for (const { contestant, kind } of pairs)
-    await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lose(contestant))
+    await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lost.take(contestant))
   const everywhere = `0-${cpus().length - 1}`
   const found = await interleave(rounds, pairs, async ({ contestant, kind }) => {
     if (lost.has(contestant)) return undefined
@@ -56,11 +48,11 @@ export async function stream(
     const spent = cpuOf(pids)
     let peak = before
     const look = setInterval(() => (peak = Math.max(peak, anonymousOf(pids))), 20)
-    const read = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lose(contestant))
+    const read = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lost.take(contestant))
     clearInterval(look)
     if (read === undefined) return undefined
     if (read.bytes !== bytes) {
-      lose(contestant)(new Error(`\n${read.bytes} bytes came of ${bytes}`))
+      lost.take(contestant)(new Error(`\n${read.bytes} bytes came of ${bytes}`))
       return undefined
     }
     peak = Math.max(peak, anonymousOf(pids))

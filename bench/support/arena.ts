@@ -16,6 +16,19 @@ export interface Contestant extends Running {
   socket: string
 }
 
+/** Peers that broke off are out of the race, and do not end it; dotfly must not. */
+export class Lost extends Set<Contestant> {
+  /** What to do with an error of this peer's: says it, and gives undefined in place of a figure. */
+  take(contestant: Contestant): (error: unknown) => undefined {
+    return (error) => {
+      if (contestant.peer.name === 'dotfly') throw error
+      if (!this.has(contestant))
+        process.stderr.write(`${contestant.peer.title} is out: ${String(error).split('\n')[1] ?? String(error)}\n`)
+      this.add(contestant)
+    }
+  }
+}
+
 export interface Arena {
   directory: string
   wire: Wire
