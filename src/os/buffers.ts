@@ -5,7 +5,7 @@ import ffi from 'node:ffi'
 
 const SMALL = 8 * 1024 // it costs as much to copy as to ask where it lies
 const LARGE_PARTS = 4 // in one call
-const LOAN = 192 * 1024
+const LOAN = 128 * 1024
 const LOANS = 4
 
 /** What was read last is often what is written next, and nobody has to ask where it lies. */

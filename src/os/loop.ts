@@ -21,6 +21,7 @@ const UV_READABLE = 1
 const EVENTS = 256 // told at once
 const STAY = 20 // ms after which Node's timers have their turn, however much there is to do here
 const FRESH = 5 // ms; a turn with answers that are slow to search takes a hundred times as long
+const ALONE = 1 // ms, in which a megabyte can be read; of an answer that is slow to search nothing more is
 const PATIENCE = 20 // ms in which the next bytes of a busy guest come; a shorter wait costs more, for it sets the clock
 
 const { functions: libc, lib } = ffi.dlopen(null, {
@@ -85,9 +86,9 @@ export class Loop {
     return this.#isWhole && this.#now !== 0 && performance.now() - this.#now < FRESH
   }
 
-  /** Only one was ready when the events at hand were asked for. */
+  /** Only one was ready when the events at hand were asked for, and that is not long ago: others may be by now. */
   get isAlone(): boolean {
-    return this.#now !== 0 && this.#count === 1
+    return this.#count === 1 && this.#now !== 0 && performance.now() - this.#now < ALONE
   }
 
   /** Calls `run` soon, when nobody is in the middle of something. */

@@ -11,7 +11,6 @@ const MSG_PEEK = 2
 const EINTR = 4
 const EAGAIN = 11
 const SHUT_WR = 1
-const READS = 8 // of a full buffer, in one turn
 
 const { functions: libc } = ffi.dlopen(null, {
   read: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
@@ -85,8 +84,9 @@ export class Stream implements Watcher {
     while (next < parts.length && this.#pending === 0) {
       buffers.gather(parts, next)
       const { pieces, bytes, piecesAt, writeAt } = buffers
-      const isCopied = pieces <= 1 // the first piece is always of copies
-      const taken = isCopied ? libc.write(this.#fd, writeAt, bytes) : libc.writev(this.#fd, piecesAt, pieces)
+      const isCopied = pieces === 1 // the first piece is always of copies
+      const taken =
+        pieces === 0 ? 0 : isCopied ? libc.write(this.#fd, writeAt, bytes) : libc.writev(this.#fd, piecesAt, pieces)
       if (taken < 0 && !this.#isLater()) return false
       if (taken < bytes) this.#keep(parts.slice(next, buffers.next), Math.max(0, taken), kept)
       next = buffers.next
@@ -136,8 +136,7 @@ export class Stream implements Watcher {
   #read(): void {
     const buffers = this.#buffers
     this.#readAt = this.#loop.now
-    // What fills the buffer has more behind it; while nobody else waits for a turn, nobody has to ask for it first.
-    for (let reads = 0; (reads === 0 || (reads < READS && this.#loop.isAlone)) && !this.#paused; reads++) {
+    do {
       const count = libc.read(this.#fd, buffers.readAt, buffers.read.length)
       if (count > 0) {
         if (this.#view.length !== count) this.#view = buffers.read.subarray(0, count)
@@ -149,7 +148,8 @@ export class Stream implements Watcher {
         else this.#isLater()
         return
       }
-    }
+      // What has filled the buffer has more behind it, for which nobody has to ask the loop while nobody else waits.
+    } while (this.first && !this.#paused && this.#loop.isAlone)
   }
 
   #hearEnd(): void {

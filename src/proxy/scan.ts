@@ -48,7 +48,7 @@ export interface Filter {
  *  INTRODUCERS a byte would have to be; then a mask for that half; then the one that shares its lower half. It stops
  *  where it has written to `full`. */
 export function look({ raw, escaped, key, shift }: Filter, tables: number, full: number): string {
-  // 0 where it is one. So of several the product says whether one of them is; in 32 bits it may say so once too often.
+  // A byte, 0 where it is one: so the product of eight, which 64 bits hold, says whether one of them is.
   const gram = (bits: number, at: string, offset: number): string => `
     local.get ${at}  i32.load offset=${offset}  i32.const 0x20202020  i32.or  i32.const ${key | 0}  i32.mul
     local.tee $hash  i32.const ${shift}  i32.shr_u  i32.load8_u offset=${bits}
@@ -71,7 +71,7 @@ export function look({ raw, escaped, key, shift }: Filter, tables: number, full:
     i32.const ${tables}  v128.load offset=16  local.set $half
     i32.const ${tables}  v128.load offset=32  local.set $other
     loop
-      ${all(8, 'i32.mul', (offset) => gram(raw, '$from', offset))}  i32.eqz
+      ${all(8, 'i64.mul', (offset) => `${gram(raw, '$from', offset)}  i64.extend_i32_u`)}  i64.eqz
       if
         local.get $from  i32.const 4  i32.sub  local.set $at
         loop

@@ -8,6 +8,7 @@ const V128 = 0x7b
 const OPCODES = new Map(
   `loop:3,64 if:4,64 end:11 br_if:13 local.get:32 local.set:33 local.tee:34 i32.load:40 i32.load8_u:45 i32.load16_u:47 i32.store:54
   i32.const:65 i32.eqz:69 i32.eq:70 i32.lt_u:73 i32.ge_u:79 i32.ctz:104 i32.add:106 i32.sub:107 i32.mul:108 i32.and:113 i32.or:114 i32.xor:115 i32.shl:116 i32.shr_u:118
+  i64.eqz:80 i64.mul:126 i64.extend_i32_u:173
   v128.load:253,0 i8x16.eq:253,35 v128.and:253,78 v128.or:253,80
   i8x16.bitmask:253,100 i8x16.relaxed_swizzle:253,128,2`
     .split(/\s+/)

@@ -51,7 +51,7 @@ class Heard implements Hearer {
 }
 
 /** A listening socket of ours, and connections to it from Node. */
-function listening(t: Test): { fd: number; path: string; pair: () => Promise<[Socket, Heard]> } {
+function listening(t: Test): { fd: number; path: string; pair: (first?: boolean) => Promise<[Socket, Heard]> } {
   const dir = mkdtempSync(join(tmpdir(), 'stream-'))
   const path = join(dir, 's')
   const fd = listenUnix(path, 0o600)
@@ -63,13 +63,13 @@ function listening(t: Test): { fd: number; path: string; pair: () => Promise<[So
   return {
     fd,
     path,
-    async pair() {
+    async pair(first = false) {
       const client = connect({ path, allowHalfOpen: true })
       client.on('error', () => undefined)
       await once(client, 'connect')
       const taken = accept(fd)
       if (typeof taken !== 'number') throw new Error(taken)
-      return [client, new Heard(taken)]
+      return [client, new Heard(taken, first)]
     },
   }
 }
@@ -124,7 +124,7 @@ test('what the kernel does not take is copied, waits, and comes whole', async (t
 test('parts of all sizes come in order, and to whom they were written, however little is taken at once', async (t) => {
   const { pair } = listening(t)
   const dice = new Dice('parts')
-  const sizes = [0, 1, 700, 8 * 1024, 8 * 1024 + 1, 16 * 1024 + 1, 100_000, 192 * 1024, 192 * 1024 + 1, 300_000]
+  const sizes = [0, 1, 700, 8 * 1024, 8 * 1024 + 1, 16 * 1024 + 1, 100_000, 128 * 1024, 128 * 1024 + 1, 300_000]
   await Promise.all(
     Array.from({ length: 6 }, async (_, who) => {
       const [client, ours] = await pair()
@@ -155,21 +155,30 @@ test('parts of all sizes come in order, and to whom they were written, however l
   )
 })
 
-test('who sends much is read on in the same turn while nobody else waits for one', async (t) => {
+test('who is first is read on in the same turn, while nobody else waits for one, and for a time', async (t) => {
   const { pair } = listening(t)
-  const [[many, ours], [few, other]] = [await pair(), await pair()]
-  const turns: number[] = []
-  ours.onData = () => turns.push(loop.now)
-  for (const isAlone of [true, false]) {
-    turns.length = 0
+  const [[many, ours], [few, other]] = [await pair(true), await pair()]
+  let turns = new Set<number>()
+  let slow = 0
+  ours.onData = () => {
+    turns.add(loop.now)
+    for (const until = performance.now() + slow; performance.now() < until;) continue
+  }
+  for (const [how, expected] of [
+    ['alone', 1],
+    ['not alone', 2],
+    ['alone, and slow', 3],
+  ] as const) {
+    turns = new Set()
+    slow = how === 'alone, and slow' ? 2 : 0
     ours.bytes = Buffer.alloc(0)
     for (const { stream } of [ours, other]) stream.pause()
     const size = 3 * buffers.read.length
     await new Promise<void>((sent) => many.write(Buffer.alloc(size), () => sent()))
-    if (!isAlone) await new Promise<void>((sent) => few.write('.', () => sent()))
+    if (how === 'not alone') await new Promise<void>((sent) => few.write('.', () => sent()))
     for (const { stream } of [ours, other]) stream.resume()
     await ours.until(() => ours.bytes.length === size)
-    t.equal(new Set(turns).size, isAlone ? 1 : 2, 'then all who wait have one first')
+    t.equal(turns.size, expected, how)
   }
   for (const client of [many, few]) client.destroy()
   await ours.until(() => ours.told.includes('closed') && other.told.includes('closed'))
