@@ -12,6 +12,11 @@ import { download } from './support/wire.ts'
 const KINDS = ['length', 'chunked', 'together'] as const
 type Kind = (typeof KINDS)[number]
 
+interface Pair {
+  contestant: Contestant
+  kind: Kind
+}
+
 export interface StreamRow {
   peer: string
   title: string
@@ -39,43 +44,44 @@ export async function stream(
   for (const { contestant, kind } of pairs)
     await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lost.take(contestant))
   const everywhere = `0-${cpus().length - 1}`
-  const found = await interleave(rounds, pairs, async ({ contestant, kind }) => {
+  /** One answer, whole; undefined where the peer is out. */
+  const read = async ({ contestant, kind }: Pair): Promise<{ speed: number; cpu: number } | undefined> => {
     if (lost.has(contestant)) return undefined
     const pids = contestant.pids()
     const processors = kind === 'together' ? '0' : everywhere
     pin(pids, processors)
-    const before = anonymousOf(pids)
     const spent = cpuOf(pids)
+    const got = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lost.take(contestant))
+    if (got?.bytes === bytes)
+      return { speed: bytes / 1e6 / got.seconds, cpu: ((cpuOf(pids) - spent) / 1e9 / bytes) * GIB }
+    if (got !== undefined) lost.take(contestant)(new Error(`\n${got.bytes} bytes came of ${bytes}`))
+    return undefined
+  }
+  const timed = await interleave(rounds, pairs, read)
+  // In rounds of its own: whoever looks every 20 ms takes a processor, and with it who of the others runs where.
+  const watched = await interleave(Math.ceil(rounds / 3), pairs, async (pair) => {
+    const pids = pair.contestant.pids()
+    const before = anonymousOf(pids)
     let peak = before
     const look = setInterval(() => (peak = Math.max(peak, anonymousOf(pids))), 20)
-    const read = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lost.take(contestant))
+    const got = await read(pair)
     clearInterval(look)
-    if (read === undefined) return undefined
-    if (read.bytes !== bytes) {
-      lost.take(contestant)(new Error(`\n${read.bytes} bytes came of ${bytes}`))
-      return undefined
-    }
     peak = Math.max(peak, anonymousOf(pids))
-    return {
-      speed: bytes / 1e6 / read.seconds,
-      cpu: ((cpuOf(pids) - spent) / 1e9 / bytes) * GIB,
-      peak,
-      grown: peak - before,
-    }
+    return got && { peak, grown: peak - before }
   })
   return pairs.flatMap((pair) => {
     if (lost.has(pair.contestant)) return []
-    const samples = (found.get(pair) ?? []).filter((one) => one !== undefined)
+    const times = (timed.get(pair) ?? []).filter((one) => one !== undefined)
+    const sizes = (watched.get(pair) ?? []).filter((one) => one !== undefined)
     const { name, title } = pair.contestant.peer
-    const of = (what: 'speed' | 'cpu' | 'peak' | 'grown'): Figure => figure(samples.map((one) => one[what]))
     return {
       peer: name,
       title,
       kind: pair.kind,
-      speed: of('speed'),
-      cpu: of('cpu'),
-      peak: of('peak'),
-      grown: of('grown'),
+      speed: figure(times.map(({ speed }) => speed)),
+      cpu: figure(times.map(({ cpu }) => cpu)),
+      peak: figure(sizes.map(({ peak }) => peak)),
+      grown: figure(sizes.map(({ grown }) => grown)),
     }
   })
 }
