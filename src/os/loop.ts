@@ -42,8 +42,16 @@ export interface Watcher {
   ready(events: number): void
 }
 
+/** What time it is, as it was when the events at hand were told: to ask for each costs more than much of what is done. */
+export interface Clock {
+  /** performance.now() */
+  readonly now: number
+  /** Date.now(), which moves when a Machine resumes; as of the first that asked. */
+  readonly date: number
+}
+
 /** One of these a process: its handle belongs to Node's loop for good. */
-export class Loop {
+export class Loop implements Clock {
   /** False while Node's own streams carry something that an answer waits for: then they have a turn after each of ours. */
   stays = true
   readonly #poll = libc.epoll_create1(EPOLL_CLOEXEC)
@@ -56,6 +64,7 @@ export class Loop {
   readonly #foundAt = ffi.getRawPointer(this.#found)
   readonly #one = new Int32Array(this.#words)
   #now = 0 // 0: not in a turn
+  #date = 0 // 0: nobody has asked
   #isWhole = false
   #count = 0 // of them who are told in this turn
   #late: (() => void)[] = []
@@ -76,9 +85,12 @@ export class Loop {
     libc.uv_poll_stop(this.#handle)
   }
 
-  /** performance.now(), as it was when the events at hand were told. */
   get now(): number {
     return this.#now === 0 ? performance.now() : this.#now
+  }
+
+  get date(): number {
+    return this.#now === 0 ? Date.now() : (this.#date ||= Date.now())
   }
 
   /** Whoever is `first`, and was ready when the events at hand were asked for, has been told; and that is not long ago. */
@@ -129,6 +141,7 @@ export class Loop {
     for (let wait = 0; ; wait = this.#next.length > 0 ? 0 : PATIENCE) {
       const count = libc.epoll_wait(this.#poll, this.#foundAt, EVENTS, wait)
       this.#now = performance.now()
+      this.#date = 0
       this.#count = count
       const next = this.#next
       if (next.length > 0) this.#next = []

@@ -58,10 +58,10 @@ export function refusal(code: Code, close: boolean, allow?: string): Buffer {
 const statusLine = (status: number): string => `HTTP/1.1 ${REASON.get(status) ?? `${status} `}\r\n`
 
 /** Blank report of an exchange; whoever runs it fills in what becomes known. */
-export function blankReport(socket: number, caller: { pid: number; uid: number; gid: number }): Report {
+export function blankReport(socket: number, caller: { pid: number; uid: number; gid: number }, time: number): Report {
   return {
     kind: 'exchange',
-    time: Date.now(),
+    time,
     socket,
     pid: caller.pid, // no spread: this is made for each request
     uid: caller.uid,

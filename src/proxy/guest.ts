@@ -1,5 +1,6 @@
 // One guest connection: its requests, one after another, each judged by what it says and answered in order.
 
+import type { Clock } from '../os/loop.ts'
 import type { Hearer } from '../os/stream.ts'
 import { STATUS } from './event.ts'
 import type { Code, Event } from './event.ts'
@@ -35,8 +36,7 @@ export interface Door {
   held: number
   /** As many, and no more: whoever fills it holds up guests of this socket alone. */
   readonly holds: number
-  /** performance.now(), or nearly. */
-  readonly now: () => number
+  readonly clock: Clock
   /** Calls `run` when everybody else has had a turn. */
   readonly nextTurn: (run: () => void) => void
   readonly closed: (guest: Guest) => void
@@ -56,7 +56,7 @@ export class Guest implements Listener, Hearer {
   #exchange: Exchange | undefined
   #seen: Seen<Judged>
   #held = 0 // of door.held
-  #begun = 0 // door.now() at which the exchange began
+  #begun = 0 // door.clock.now at which the exchange began
   #requests = 0
   #deadline: number
   #draining = false
@@ -68,7 +68,7 @@ export class Guest implements Listener, Hearer {
     this.#reader = new RequestReader(door.heads)
     this.#seen = door.seen // curl and its like ask once each, and all ask the same
     this.#caller = caller
-    this.#deadline = door.now() + IDLE_LIMIT
+    this.#deadline = door.clock.now + IDLE_LIMIT
     this.#wire = open(this)
   }
 
@@ -82,7 +82,7 @@ export class Guest implements Listener, Hearer {
   drained(): void {
     this.#lighten()
     this.#exchange?.connection?.resume()
-    if (this.#closing) this.#deadline = this.#door.now() + LINGER_LIMIT
+    if (this.#closing) this.#deadline = this.#door.clock.now + LINGER_LIMIT
     this.#next()
   }
 
@@ -149,7 +149,7 @@ export class Guest implements Listener, Hearer {
     this.#draining = true
     if (this.#exchange !== undefined) return
     if (this.#requests > 0 && !this.#reader.partial) this.#close()
-    else this.#deadline = Math.min(this.#deadline, this.#door.now() + LINGER_LIMIT)
+    else this.#deadline = Math.min(this.#deadline, this.#door.clock.now + LINGER_LIMIT)
   }
 
   over(close: boolean): void {
@@ -161,7 +161,7 @@ export class Guest implements Listener, Hearer {
   #close(): void {
     this.#closing = true
     this.#forget()
-    this.#deadline = this.#door.now() + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
+    this.#deadline = this.#door.clock.now + (this.pending > 0 ? IDLE_LIMIT : LINGER_LIMIT)
     this.#wire.end()
     this.#wire.resume()
   }
@@ -181,7 +181,7 @@ export class Guest implements Listener, Hearer {
       this.#serve(last)
       return
     }
-    if (fresh) this.#deadline = this.#door.now() + HEAD_LIMIT
+    if (fresh) this.#deadline = this.#door.clock.now + HEAD_LIMIT
     this.#reader.push(bytes)
     this.#next(fresh ? bytes : undefined)
     this.#reader.keep()
@@ -194,7 +194,7 @@ export class Guest implements Listener, Hearer {
     while (this.#exchange === undefined && !this.#closing) {
       if (this.pending > 0) {
         // It asks and does not read what the kernel keeps for it: no more until it has, and `drained` comes.
-        this.#deadline = this.#door.now() + IDLE_LIMIT
+        this.#deadline = this.#door.clock.now + IDLE_LIMIT
         this.#wire.pause()
         return
       }
@@ -209,7 +209,7 @@ export class Guest implements Listener, Hearer {
         this.#await()
         return
       }
-      this.#deadline = this.#door.now() + HEAD_LIMIT // for the next one
+      this.#deadline = this.#door.clock.now + HEAD_LIMIT // for the next one
       if (typeof request === 'string') this.#refuse(request)
       else this.#begin(request, refused ? undefined : bytes)
       refused = true
@@ -232,7 +232,7 @@ export class Guest implements Listener, Hearer {
       this.write([CONTINUE])
     }
     if (!this.#reader.partial) {
-      this.#deadline = this.#door.now() + IDLE_LIMIT
+      this.#deadline = this.#door.clock.now + IDLE_LIMIT
       this.#reader.keep()
       this.#lighten()
     }
@@ -276,11 +276,11 @@ export class Guest implements Listener, Hearer {
 
   #serve({ request, ask }: Judged): void {
     this.#requests++
-    const report = blankReport(this.#door.socket, this.#caller)
+    const report = blankReport(this.#door.socket, this.#caller, this.#door.clock.date)
     report.method = ask.method
     report.route = ask.route
     if (ask.audience !== undefined) report.audience = ask.audience
-    this.#begun = this.#door.now()
+    this.#begun = this.#door.clock.now
     this.#exchange = new Exchange(this, request, ask, this.#door.needles, report)
     this.#door.flyd.ask(ask, this.#exchange)
   }
@@ -290,13 +290,18 @@ export class Guest implements Listener, Hearer {
     const word = asked?.method ?? ''
     const method = METHODS.has(word) ? word : '' // any other word would be the guest's own, in our log
     const allow = asked !== undefined && code === 'METHOD_NOT_ALLOWED' ? methodsOf(asked, this.#door.judge) : undefined
-    this.#door.report({ ...blankReport(this.#door.socket, this.#caller), method, status: STATUS[code], code })
+    this.#door.report({
+      ...blankReport(this.#door.socket, this.#caller, this.#door.clock.date),
+      method,
+      status: STATUS[code],
+      code,
+    })
     this.write([refusal(code, close, allow)])
     if (close) this.#close()
   }
 
   #account(): number {
-    const now = this.#door.now()
+    const now = this.#door.clock.now
     const exchange = this.#exchange
     if (exchange === undefined) return now
     this.#exchange = undefined

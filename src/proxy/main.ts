@@ -83,9 +83,8 @@ async function serve(launch: Launch): Promise<void> {
       turn: new Buffers(buffers.read.subarray(0, TURN), buffers.write),
     }
   })
-  const now = (): number => loop.now
   const nextTurn = (run: () => void): void => loop.nextTurn(run)
-  const flyd = new Flyd(await dialFlyd(launch.flyd, buffers), credential, now)
+  const flyd = new Flyd(await dialFlyd(launch.flyd, buffers), credential, loop)
   const guests = new Set<Guest>()
   let draining = false
   let ended = false
@@ -100,7 +99,7 @@ async function serve(launch: Launch): Promise<void> {
       if (draining && guests.size === 0) end()
     }
     const judge = compile(options)
-    const shared = { flyd, needles, report, now, nextTurn, holds: launch.holds }
+    const shared = { flyd, needles, report, clock: loop, nextTurn, holds: launch.holds }
     const door: Door = { ...shared, socket, judge, seen: new Seen(), heads: new Seen(), held: 0, closed }
     const take = (fd: number): void => {
       const caller = callerOf(fd)

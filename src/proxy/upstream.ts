@@ -2,6 +2,7 @@
 // exactly framed answer with nothing left over; else it is destroyed. No redirect is followed and no proxy variable
 // is read, since nothing here could do either.
 
+import type { Clock } from '../os/loop.ts'
 import type { Hearer } from '../os/stream.ts'
 import type { Code } from './event.ts'
 import type { Ask } from './policy.ts'
@@ -36,16 +37,15 @@ export class Flyd {
   asked = 0
   readonly #dial: Dial
   readonly #credential: Credential
-  readonly #now: () => number
-  readonly #idle: Connection[] = [] // the last used at the end
+  readonly #clock: Clock
+  readonly #idle: Connection[] = [] // the last used at the end, or nearly
   readonly #all = new Set<Connection>()
   #tick: NodeJS.Timeout | undefined
 
-  /** `now`: performance.now(), or nearly. */
-  constructor(dial: Dial, credential: Credential, now: () => number) {
+  constructor(dial: Dial, credential: Credential, clock: Clock) {
     this.#dial = dial
     this.#credential = credential
-    this.#now = now
+    this.#clock = clock
   }
 
   /** Sends a request, and again on a new connection when a reused one turns out dead before the first answer byte
@@ -68,14 +68,17 @@ export class Flyd {
 
   /** The last used; rather one that was at rest before this turn, for that costs no look at it. */
   #take(): Connection | undefined {
-    const now = this.#now()
+    const { now } = this.#clock
     let at = this.#idle.length - 1
     while (at > 0 && this.#idle[at]?.restsSince === now) at--
-    return at < this.#idle.length - 1 ? this.#idle.splice(at, 1)[0] : this.#idle.pop()
+    const taken = this.#idle[at]
+    const last = this.#idle.pop()
+    if (last !== undefined && taken !== last) this.#idle[at] = last
+    return taken
   }
 
   #open(): Connection {
-    const connection = new Connection(this.#dial, this.#credential, this.#now, {
+    const connection = new Connection(this.#dial, this.#credential, this.#clock, {
       idle: () => this.#idle.push(connection),
       closed: () => {
         this.#all.delete(connection)
@@ -95,7 +98,7 @@ export class Flyd {
 
   /** One coarse timer for all connections: a timer each would cost every request. */
   #expire(): void {
-    const now = this.#now()
+    const { now } = this.#clock
     for (const connection of this.#all) connection.expire(now)
     if (this.#all.size > 0) return
     clearInterval(this.#tick)
@@ -113,7 +116,7 @@ interface Pool {
 export class Connection implements Hearer {
   readonly #wire: Wire
   readonly #credential: Credential
-  readonly #now: () => number
+  readonly #clock: Clock
   readonly #pool: Pool
   readonly #reader = new ResponseReader()
   #ask: Ask | undefined
@@ -121,13 +124,13 @@ export class Connection implements Hearer {
   #reused = false
   #connected = false
   #deadline = 0
-  /** In ms of `now`. */
+  /** In ms of `clock.now`. */
   restsSince = 0
   #idleSince = 0 // Unix ms: the wall clock is what moves when a Machine resumes
 
-  constructor(dial: Dial, credential: Credential, now: () => number, pool: Pool) {
+  constructor(dial: Dial, credential: Credential, clock: Clock, pool: Pool) {
     this.#credential = credential
-    this.#now = now
+    this.#clock = clock
     this.#pool = pool
     this.#wire = dial(this)
   }
@@ -141,7 +144,7 @@ export class Connection implements Hearer {
     const [before, after] = (ask.wire ??= wire(ask))
     if (this.#credential.writeTo(this.#wire, before, after)) this.#connected = true
     this.#deadline =
-      this.#now() +
+      this.#clock.now +
       (!this.#connected ? CONNECT_LIMIT : reused && ask.again && !ask.waits ? REVIVE_LIMIT : this.#patience(ask))
   }
 
@@ -156,7 +159,7 @@ export class Connection implements Hearer {
   }
 
   drained(): void {
-    if (!this.#connected && this.#ask !== undefined) this.#deadline = this.#now() + this.#patience(this.#ask)
+    if (!this.#connected && this.#ask !== undefined) this.#deadline = this.#clock.now + this.#patience(this.#ask)
     this.#connected = true
   }
 
@@ -169,7 +172,7 @@ export class Connection implements Hearer {
   }
 
   get stale(): boolean {
-    return Math.abs(Date.now() - this.#idleSince) > IDLE_LIMIT
+    return Math.abs(this.#clock.date - this.#idleSince) > IDLE_LIMIT
   }
 
   get quiet(): boolean {
@@ -196,7 +199,7 @@ export class Connection implements Hearer {
       return
     }
     // A mint has one deadline for all of it, from its first byte at the latest; others must only not fall silent.
-    if (!ask.mints || this.#reader.silent) this.#deadline = this.#now() + this.#patience(ask)
+    if (!ask.mints || this.#reader.silent) this.#deadline = this.#clock.now + this.#patience(ask)
     const result = this.#reader.read(bytes, asker)
     if (result !== 'more' && result !== 'done') {
       this.abandon()
@@ -212,8 +215,8 @@ export class Connection implements Hearer {
     this.#asker = undefined
     // Answered before it was all sent: flyd may answer it once more when it is, and that would be the next guest's.
     if (this.#reader.reusable && this.#wire.pending === 0) {
-      this.restsSince = this.#now()
-      this.#idleSince = Date.now()
+      this.restsSince = this.#clock.now
+      this.#idleSince = this.#clock.date
       this.#pool.idle()
     } else this.#wire.destroy()
     asker.done()
