@@ -78,8 +78,8 @@ export function verdicts(results: Results): Verdict[] {
       (x) => x >= 1,
     ),
     verdict(
-      'the same with the proxy and its reader on one processor',
-      [stream('dotfly', 'together') / stream('nginx', 'together')],
+      'the same with the proxy and its reader held to one processor, and to one each',
+      ['together', 'apart'].map((kind) => stream('dotfly', kind) / stream('nginx', kind)),
       (x) => x >= 1,
     ),
     verdict('a GiB at least 0.5× as fast as nginx without', streams('nginx-plain'), (x) => x >= 0.5),

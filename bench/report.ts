@@ -81,7 +81,12 @@ export function sections(results: Results): Map<string, string> {
         ['', 'framing', 'MB/s (min–max)', 'CPU s a GiB (min–max)', 'anonymous MB, peak', 'grown by'],
         ...stream.map(({ title, kind, speed, cpu, peak, grown }) => [
           title,
-          { length: 'content-length', chunked: 'chunked', together: 'content-length, one processor' }[kind],
+          {
+            length: 'content-length',
+            chunked: 'chunked',
+            together: 'content-length, one processor',
+            apart: 'content-length, two processors',
+          }[kind],
           spread(speed, whole),
           spread(cpu, fixed(2)),
           fixed(1)(peak.max),
@@ -248,7 +253,7 @@ again for the next. The clock starts before the client connects.`,
   'Large answers': `One answer of base64, read as fast as it comes. What a peer keeps of it shows in its memory. A reader that has its
 proxy's processor finds the bytes in its cache and is woken for nothing; with two processors the kernel puts it there at
 times and at times on the other, which no proxy chooses and which makes the medians of those rows leap. So the last rows
-hold both on one, as in a Machine that has one.`,
+hold both to one, as in a Machine that has one, and to one each. Memory is looked at in rounds that are not timed.`,
   'Cold start': `All files are in the page cache. dotfly accepts as soon as its supervisor has bound the socket: who connects then is
 answered when the trusted process is up. The last row is a whole init, whose entrypoint writes a file.`,
   Memory: `Anonymous memory is what no file can give back; where a proxy has two processes both are given, the one that works

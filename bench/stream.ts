@@ -1,6 +1,6 @@
 // One large answer: MB a second, CPU seconds for a GiB, and how much memory the peer takes for it at most. Once more with
-// the peer and its client on one processor, as in a Machine that has one: where there are two it is the kernel's choice
-// whether they share one, which costs half, and it chooses anew in each round.
+// the peer and its client held to one processor, as in a Machine that has one, and to one each: where there are two it is
+// the kernel's choice whether they share one, which costs a third, and it chooses anew in each round.
 
 import { cpus } from 'node:os'
 import { anonymousOf, cpuOf, pin } from './support/process.ts'
@@ -8,8 +8,8 @@ import { type Figure, figure, interleave } from './support/statistics.ts'
 import { type Arena, type Contestant, Lost } from './support/arena.ts'
 import { download } from './support/wire.ts'
 
-/** How the answer is framed; `together`: with a length, and on one processor. */
-const KINDS = ['length', 'chunked', 'together'] as const
+/** How the answer is framed; `together` and `apart`: with a length, the peer and its client on one processor, or on two. */
+const KINDS = ['length', 'chunked', 'together', 'apart'] as const
 type Kind = (typeof KINDS)[number]
 
 interface Pair {
@@ -43,15 +43,20 @@ export async function stream(
   const lost = new Lost()
   for (const { contestant, kind } of pairs)
     await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lost.take(contestant))
-  const everywhere = `0-${cpus().length - 1}`
+  const last = `${cpus().length - 1}`
+  const everywhere = { peer: `0-${last}`, client: `0-${last}` }
+  const held: { [kind in Kind]?: typeof everywhere } = {
+    together: { peer: '0', client: '0' },
+    apart: { peer: '0', client: last },
+  }
   /** One answer, whole; undefined where the peer is out. */
   const read = async ({ contestant, kind }: Pair): Promise<{ speed: number; cpu: number } | undefined> => {
     if (lost.has(contestant)) return undefined
     const pids = contestant.pids()
-    const processors = kind === 'together' ? '0' : everywhere
-    pin(pids, processors)
+    const processors = held[kind] ?? everywhere
+    pin(pids, processors.peer)
     const spent = cpuOf(pids)
-    const got = await wire.read(contestant.socket, ask(kind, bytes), processors).catch(lost.take(contestant))
+    const got = await wire.read(contestant.socket, ask(kind, bytes), processors.client).catch(lost.take(contestant))
     if (got?.bytes === bytes)
       return { speed: bytes / 1e6 / got.seconds, cpu: ((cpuOf(pids) - spent) / 1e9 / bytes) * GIB }
     if (got !== undefined) lost.take(contestant)(new Error(`\n${got.bytes} bytes came of ${bytes}`))
