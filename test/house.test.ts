@@ -20,8 +20,9 @@ import { test } from 'tap'
  * the head of one whose body is another, a tenth. 50 make strip's tables in half the time, for which a start
  * waits, and keep them in a file of their own. 9 find what stands beside a wide gap: each way in which text may be
  * cut up is a leak where it is not looked for. 30 keep one guest from the time, the memory, the descriptors and the answers of
- * another: a request a turn, a share of memory, and no connection on which flyd has said something unasked. 40 let a look
- * go over a whole chunk in one call, and make no view of it, which a large answer waited for. Two fifths of all are strip, a quarter the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
+ * another: a request a turn, a share of memory, and no connection on which flyd has said something unasked. 50 let a look
+ * go over a whole chunk in one call, make no view of it, and ask the clock once a turn. Two fifths of all are strip, a quarter
+ * the two readers and the policy; docs/threat-model.md gives the order in which to read it. */
 const BUDGET = 3532
 
 /** The only files of src/os that the trusted process loads: its page, who calls it, what it gives up; how its bytes

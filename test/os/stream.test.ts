@@ -184,6 +184,28 @@ test('who is first is read on in the same turn, while nobody else waits for one,
   await ours.until(() => ours.told.includes('closed') && other.told.includes('closed'))
 })
 
+test('the clock stands still for a turn, and goes on outside of one', async (t) => {
+  const [client, ours] = await listening(t).pair()
+  const seen: number[][] = []
+  ours.onData = () => {
+    for (let times = 0; times < 2; times++) {
+      seen.push([loop.now, loop.date])
+      for (const until = performance.now() + 5; performance.now() < until;) continue
+    }
+  }
+  client.write('.')
+  await ours.until(() => ours.bytes.length === 1)
+  const { now, date } = loop
+  t.same(seen[0], seen[1])
+  t.ok(now >= (seen[0]?.[0] ?? 0) + 10, 'performance.now()')
+  t.ok(date > (seen[0]?.[1] ?? 0), 'Date.now()')
+  client.write('.')
+  await ours.until(() => ours.bytes.length === 2)
+  t.ok((seen[2]?.[1] ?? 0) >= date, 'which is asked anew in the next turn')
+  client.destroy()
+  await ours.until(() => ours.told.includes('closed'))
+})
+
 test('what is kept is pointed to, not copied', async (t) => {
   const [client, ours] = await listening(t).pair()
   const secret = Buffer.allocUnsafeSlow(64).fill('s')
