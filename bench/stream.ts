@@ -1,6 +1,6 @@
 // One large answer: MB a second, CPU seconds for a GiB, and how much memory the peer takes for it at most. Once more with
 // the peer and its client held to one processor, as in a Machine that has one, and to one each: where there are two it is
-// the kernel's choice whether they share one, which costs a third, and it chooses anew in each round.
+// the kernel's choice whether they share one, which costs more than half, and it chooses anew in each round.
 
 import { cpus } from 'node:os'
 import { anonymousOf, cpuOf, pin } from './support/process.ts'
@@ -37,7 +37,8 @@ export async function stream(
   contestants: readonly Contestant[],
   { rounds, bytes }: { rounds: number; bytes: number },
 ): Promise<StreamRow[]> {
-  const pairs = KINDS.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
+  const kinds = KINDS.filter((kind) => kind !== 'apart' || cpus().length > 1)
+  const pairs = kinds.flatMap((kind) => contestants.map((contestant) => ({ contestant, kind })))
   const ask = (kind: Kind, size: number): string =>
     download(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
   const lost = new Lost()

@@ -11,7 +11,7 @@ const LOANS = 4
 /** What was read last is often what is written next, and nobody has to ask where it lies. */
 const last: { read: Buffer | undefined; at: bigint } = { read: undefined, at: 0n }
 
-/** Says so of bytes that are about to be handed on. */
+/** Tells where bytes lie that were just read. */
 export function hasRead(bytes: Buffer, at: bigint): void {
   last.read = bytes
   last.at = at
@@ -79,7 +79,7 @@ export class Buffers {
  * than the bytes in it: many who do not read have copies of their own. */
 const loans: { readonly free: Buffer[]; made: number } = { free: [], made: 0 }
 
-/** Room for a copy of `bytes`; undefined where they are small, or larger, or all loans are out. */
+/** Room for a copy of `bytes`; undefined where they are small, or more than a loan, or all loans are out. */
 export function borrow(bytes: Buffer): Buffer | undefined {
   if (bytes.length <= SMALL || bytes.length > LOAN) return undefined
   const free = loans.free.pop()

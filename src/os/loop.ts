@@ -21,7 +21,7 @@ const UV_READABLE = 1
 const EVENTS = 256 // told at once
 const STAY = 20 // ms after which Node's timers have their turn, however much there is to do here
 const FRESH = 5 // ms; a turn with answers that are slow to search takes a hundred times as long
-const ALONE = 1 // ms, in which a megabyte can be read; of an answer that is slow to search nothing more is
+const ALONE = 1 // ms, for about a megabyte; of what is slow to search nothing more is read
 const PATIENCE = 20 // ms in which the next bytes of a busy guest come; a shorter wait costs more, for it sets the clock
 
 const { functions: libc, lib } = ffi.dlopen(null, {
@@ -42,11 +42,12 @@ export interface Watcher {
   ready(events: number): void
 }
 
-/** What time it is, as it was when the events at hand were told: to ask for each costs more than much of what is done. */
+/** What time it is, asked once a turn: to ask for each costs more than much of what is done. In a slow turn it is late, by
+ * seconds at worst. */
 export interface Clock {
   /** performance.now() */
   readonly now: number
-  /** Date.now(), which moves when a Machine resumes; as of the first that asked. */
+  /** Date.now(), as it was when the first in this turn asked. */
   readonly date: number
 }
 
@@ -98,7 +99,8 @@ export class Loop implements Clock {
     return this.#isWhole && this.#now !== 0 && performance.now() - this.#now < FRESH
   }
 
-  /** Only one was ready when the events at hand were asked for, and that is not long ago: others may be by now. */
+  /** Only one was ready when the events at hand were asked for, and that is not long ago: others may be by now. Who waits for
+   * `nextTurn` waits as long. */
   get isAlone(): boolean {
     return this.#count === 1 && this.#now !== 0 && performance.now() - this.#now < ALONE
   }

@@ -33,7 +33,8 @@ export interface Hearer {
   closed(): void
 }
 
-/** One descriptor, non-blocking, ours from now on; below 0 it is closed from the start. Half-closed in either direction it still works in the other. */
+/** One descriptor, non-blocking, ours from now on; below 0 it is closed from the start. Half-closed in either direction it
+ * still works in the other. */
 export class Stream implements Watcher {
   readonly #loop: Loop
   readonly #buffers: Buffers
@@ -45,7 +46,7 @@ export class Stream implements Watcher {
   #ending = false // this side: when #queue is empty
   #queue: Buffer[] = [] // what the kernel has not taken
   #pending = 0
-  #loan: Buffer | undefined // what #queue points to
+  #loan: Buffer | undefined // one of #queue lies in it
   #readAt = 0 // in loop.now
   #view: Buffer // as long as what was read last: clients repeat themselves
 
@@ -148,7 +149,7 @@ export class Stream implements Watcher {
         else this.#isLater()
         return
       }
-      // What has filled the buffer has more behind it, for which nobody has to ask the loop while nobody else waits.
+      // What has filled the buffer mostly has more behind it: the loop need not be asked while nobody else is ready.
     } while (this.first && !this.#paused && this.#loop.isAlone)
   }
 

@@ -41,7 +41,7 @@ export type Code = keyof typeof STATUS
 /** One exchange, one of these; `status` 0 means that the guest went away before an answer began. */
 export interface Exchange {
   kind: 'exchange'
-  /** Unix time at which the request was complete, ms. */
+  /** Unix time at which the request was complete, ms; of several in one turn of the loop, the first one's. */
   time: number
   /** Index of the listening socket on the launch line. */
   socket: number

@@ -12,8 +12,9 @@ export class Grams {
   /** Of 4 and of 2, without bytes that may be gaps: an escaped one cannot be told from a needle's own. */
   readonly escaped: Index
   readonly pairs: Index
-  /** Of each gram of 4, of raw bytes and of what escapes mean, the bits of its hash are cleared here. So few are that of
-   *  innocent grams one in eighty finds its own so; who could read them could guess the credential 4 bytes at a time. */
+  /** A byte for each hash of a gram of 4, of raw bytes and of what escapes mean: of ours, the bits that the lowest byte of
+   *  the hash has are cleared. One in eighty of innocent grams looks like one of ours; who could read them could guess the
+   *  credential 4 bytes at a time. */
   readonly #rawLeft: Buffer
   readonly #escapedLeft: Buffer
   readonly #shift: number

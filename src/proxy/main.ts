@@ -4,13 +4,13 @@
 
 import { closeSync } from 'node:fs'
 import { accept, listenAt, unblock } from '../os/accept.ts'
+import { Buffers } from '../os/buffers.ts'
 import { refuseNewRights, refuseTracers } from '../os/confine.ts'
 import { addressOf, dial } from '../os/dial.ts'
 import { IN, Loop } from '../os/loop.ts'
 import { tidy } from '../os/memory.ts'
 import { mapPage } from '../os/page.ts'
 import { callerOf } from '../os/peer.ts'
-import { Buffers } from '../os/buffers.ts'
 import { Stream } from '../os/stream.ts'
 import type { Hearer } from '../os/stream.ts'
 import type { Event } from './event.ts'
@@ -120,7 +120,7 @@ async function serve(launch: Launch): Promise<void> {
   let asked = 0 // a second ago
   let rest = 0 // s, with at most one request in each
   let dirty = 0 // V8 is tidied up when as many have asked
-  const clock = setInterval(() => {
+  const everySecond = setInterval(() => {
     const time = performance.now()
     for (const guest of guests) guest.expire(time)
     rest = flyd.asked - asked > 1 ? 0 : rest + 1
@@ -145,7 +145,7 @@ async function serve(launch: Launch): Promise<void> {
   function end(): void {
     if (ended) return
     ended = true
-    clearInterval(clock)
+    clearInterval(everySecond)
     for (const guest of guests) guest.closed() // cut off: each is told of
     flyd.close()
     report({ kind: 'stopped' })

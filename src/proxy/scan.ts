@@ -1,4 +1,4 @@
-// The look that strip takes at all bytes of an answer, in WebAssembly: at 64 bytes at once, three times as fast as
+// The look that strip takes at all bytes of an answer, in WebAssembly: at 64 bytes at once, many times as fast as
 // JavaScript. It only says where strip.ts has to look closer: a place too many costs time, one too few would be a leak.
 
 import { allocNumbers } from './secret.ts'
@@ -8,13 +8,14 @@ import { assemble } from './wasm.ts'
 
 /** Bytes looked at in one call, of what lies elsewhere. */
 export const SLICE = 4096
-/** What a look may find before it stops: so many, and once more what 64 bytes may hold of each kind. */
+/** After as many a look stops, at the end of the 64 bytes that it is at: there is room for what these may hold of each
+ *  kind, and for where it stopped. */
 const ENOUGH = 1024
 const ROOM = ENOUGH + 64 + 8 + 1
 /** Bytes behind an introducer that say whether it is told. */
 const BEHIND = 6
 /** Bytes that a look may touch before and behind what it is to look at. */
-export const MARGIN = 128
+const MARGIN = 128
 
 /** Looks at the bytes of the memory from `from` to `end`, writes what it found from `out` on, and gives where that ends:
  *  each a place, less `base`, times 2, and one more where an introducer stands. There may be a few behind `end`. Behind
@@ -33,8 +34,8 @@ const tell = (place: string, kind: 0 | 1): string => `
 const next = (local: string, size: number, end: string): string =>
   `local.get ${local}  i32.const ${size}  i32.add  local.tee ${local}  ${end}  i32.lt_u  br_if 0`
 
-/** Byte `h >>> shift`, from `raw` or `escaped` on, is that of all grams whose product with `key` is h. It is one of ours
- *  where none of the bits of h is left in it. */
+/** Byte `h >>> shift`, from `raw` or `escaped` on, is that of all grams whose product with `key` is h. It is one of ours,
+ *  or looks like one, where none of the bits that h has is left in it. */
 export interface Filter {
   readonly raw: number
   readonly escaped: number
@@ -48,7 +49,7 @@ export interface Filter {
  *  INTRODUCERS a byte would have to be; then a mask for that half; then the one that shares its lower half. It stops
  *  where it has written to `full`. */
 export function look({ raw, escaped, key, shift }: Filter, tables: number, full: number): string {
-  // A byte, 0 where it is one: so the product of eight, which 64 bits hold, says whether one of them is.
+  // A byte, 0 where it is one. The product of eight is 0 where one of them is, and only there: 64 bits hold 255 to the eighth.
   const gram = (bits: number, at: string, offset: number): string => `
     local.get ${at}  i32.load offset=${offset}  i32.const 0x20202020  i32.or  i32.const ${key | 0}  i32.mul
     local.tee $hash  i32.const ${shift}  i32.shr_u  i32.load8_u offset=${bits}

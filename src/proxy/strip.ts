@@ -54,7 +54,7 @@ export class Needles {
   readonly #kind: Uint8Array
   readonly #grams: Grams
   readonly #scan: Scan
-  /** What strip looks at where two chunks meet, and at the end of one: here for its time only. */
+  /** What strip looks at where two chunks meet, and at the end of one: as it came, until the next. */
   readonly seam: Buffer
   readonly end: Buffer
   #found: Run[] = []
@@ -416,7 +416,8 @@ function cuts(b: Buffer, at: number, n: number, want: number, kind: number, back
   return found
 }
 
-/** Copies `size` bytes. Of so few as here a view of either costs more than the copy. */
+/** Copies `size` bytes. Of so few as here a view of either costs more than the copy. A byte that is left out is one of a
+ *  window that nobody looks at. */
 function copy(source: Buffer, at: number, target: Buffer, to: number, size: number): void {
   for (let i = 0; i < size; i++) target[to + i] = source[at + i] ?? 0
 }

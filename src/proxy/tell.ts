@@ -1,8 +1,8 @@
 // Events on their way to the launcher: a JSON line each, on a pipe that is only written. Whoever does not read them
 // loses them, and holds nobody up.
 
-import type { Loop } from '../os/loop.ts'
 import { Buffers } from '../os/buffers.ts'
+import type { Loop } from '../os/loop.ts'
 import { Stream } from '../os/stream.ts'
 import type { Event } from './event.ts'
 import type { Ask } from './policy.ts'
@@ -22,7 +22,7 @@ export class Teller {
   tellsAll = true
 
   constructor(fd: number, loop: Loop) {
-    const buffers = new Buffers(Buffer.allocUnsafeSlow(1), Buffer.allocUnsafeSlow(FULL + LINE_LIMIT)) // no secret
+    const buffers = new Buffers(Buffer.allocUnsafeSlow(1), Buffer.allocUnsafeSlow(LINE_LIMIT)) // no secret
     const told = (): void => this.#last?.()
     this.#pipe = new Stream(fd, loop, buffers, { data: () => undefined, ended: told, drained: told, closed: told })
     this.#pipe.pause() // its other end says nothing

@@ -38,7 +38,7 @@ export class Flyd {
   readonly #dial: Dial
   readonly #credential: Credential
   readonly #clock: Clock
-  readonly #idle: Connection[] = [] // the last used at the end, or nearly
+  readonly #idle: Connection[] = [] // the last used at the end; of one turn in any order
   readonly #all = new Set<Connection>()
   #tick: NodeJS.Timeout | undefined
 
@@ -172,7 +172,7 @@ export class Connection implements Hearer {
   }
 
   get stale(): boolean {
-    return Math.abs(this.#clock.date - this.#idleSince) > IDLE_LIMIT
+    return Math.abs(Date.now() - this.#idleSince) > IDLE_LIMIT
   }
 
   get quiet(): boolean {

@@ -23,7 +23,7 @@ function run(factor: number): Results {
       foreign: exactly(0),
     }))
   const stream = (peer: string, speed: number) =>
-    (['length', 'chunked', 'together'] as const).map((kind) => ({
+    (['length', 'chunked', 'together', 'apart'] as const).map((kind) => ({
       peer,
       title: peer,
       kind,
