@@ -81,7 +81,7 @@ export async function requests(
       [VARIED, 'load'],
       [ASK, 'calls'],
     ] as const)
-      if (!lost.has(contestant)) await sample(arena, contestant, 8, warm, ask, how).catch(lost.take(contestant))
+      await lost.run(contestant, () => sample(arena, contestant, 8, warm, ask, how))
   }
   const kept = CONCURRENCIES.flatMap((concurrency) =>
     contestants.flatMap((contestant): Pair[] => {
@@ -97,10 +97,8 @@ export async function requests(
       return { contestant, concurrency, name, title, ask: ASK, how: 'calls' }
     }),
   )
-  const found = await interleave(rounds, [...kept, ...once], async ({ contestant, concurrency, ask, how }) =>
-    lost.has(contestant)
-      ? undefined
-      : sample(arena, contestant, concurrency, { seconds }, ask, how).catch(lost.take(contestant)),
+  const found = await interleave(rounds, [...kept, ...once], ({ contestant, concurrency, ask, how }) =>
+    lost.run(contestant, () => sample(arena, contestant, concurrency, { seconds }, ask, how)),
   )
   const row = (pair: Pair): RequestRow => {
     const samples = (found.get(pair) ?? []).filter((one) => one !== undefined)

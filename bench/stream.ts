@@ -43,7 +43,7 @@ export async function stream(
     download(`/v1/${kind === 'chunked' ? 'chunked' : 'length'}/${size}/0`)
   const lost = new Lost()
   for (const { contestant, kind } of pairs)
-    await wire.read(contestant.socket, ask(kind, bytes >> 4)).catch(lost.take(contestant))
+    await lost.run(contestant, () => wire.read(contestant.socket, ask(kind, bytes >> 4)))
   const last = `${cpus().length - 1}`
   const everywhere = { peer: `0-${last}`, client: `0-${last}` }
   const held: { [kind in Kind]?: typeof everywhere } = {
@@ -51,18 +51,16 @@ export async function stream(
     apart: { peer: '0', client: last },
   }
   /** One answer, whole; undefined where the peer is out. */
-  const read = async ({ contestant, kind }: Pair): Promise<{ speed: number; cpu: number } | undefined> => {
-    if (lost.has(contestant)) return undefined
-    const pids = contestant.pids()
-    const processors = held[kind] ?? everywhere
-    pin(pids, processors.peer)
-    const spent = cpuOf(pids)
-    const got = await wire.read(contestant.socket, ask(kind, bytes), processors.client).catch(lost.take(contestant))
-    if (got?.bytes === bytes)
+  const read = ({ contestant, kind }: Pair): Promise<{ speed: number; cpu: number } | undefined> =>
+    lost.run(contestant, async () => {
+      const pids = contestant.pids()
+      const processors = held[kind] ?? everywhere
+      pin(pids, processors.peer)
+      const spent = cpuOf(pids)
+      const got = await wire.read(contestant.socket, ask(kind, bytes), processors.client)
+      if (got.bytes !== bytes) throw new Error(`${got.bytes} bytes came of ${bytes}`)
       return { speed: bytes / 1e6 / got.seconds, cpu: ((cpuOf(pids) - spent) / 1e9 / bytes) * GIB }
-    if (got !== undefined) lost.take(contestant)(new Error(`\n${got.bytes} bytes came of ${bytes}`))
-    return undefined
-  }
+    })
   const timed = await interleave(rounds, pairs, read)
   // In rounds of its own: whoever looks every 20 ms takes a processor, and with it who of the others runs where.
   const watched = await interleave(Math.ceil(rounds / 3), pairs, async (pair) => {

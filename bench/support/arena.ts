@@ -18,13 +18,16 @@ export interface Contestant extends Running {
 
 /** Peers that broke off are out of the race, and do not end it; dotfly must not. */
 export class Lost extends Set<Contestant> {
-  /** What to do with an error of this peer's: says it, and gives undefined in place of a figure. */
-  take(contestant: Contestant): (error: unknown) => undefined {
-    return (error) => {
+  /** Undefined in place of a figure, where the peer is out, or is so by this. */
+  async run<R>(contestant: Contestant, work: () => Promise<R>): Promise<R | undefined> {
+    if (this.has(contestant)) return undefined
+    try {
+      return await work()
+    } catch (error) {
       if (contestant.peer.name === 'dotfly') throw error
-      if (!this.has(contestant))
-        process.stderr.write(`${contestant.peer.title} is out: ${String(error).split('\n')[1] ?? String(error)}\n`)
+      process.stderr.write(`${contestant.peer.title} is out: ${String(error).split('\n')[1] ?? String(error)}\n`)
       this.add(contestant)
+      return undefined
     }
   }
 }

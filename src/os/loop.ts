@@ -96,13 +96,13 @@ export class Loop implements Clock {
 
   /** Whoever is `first`, and was ready when the events at hand were asked for, has been told; and that is not long ago. */
   get isTold(): boolean {
-    return this.#isWhole && this.#now !== 0 && performance.now() - this.#now < FRESH
+    return this.#isWhole && this.#isWithin(FRESH)
   }
 
   /** Only one was ready when the events at hand were asked for, and that is not long ago: others may be by now. Who waits for
    * `nextTurn` waits as long. */
   get isAlone(): boolean {
-    return this.#count === 1 && this.#now !== 0 && performance.now() - this.#now < ALONE
+    return this.#count === 1 && this.#isWithin(ALONE)
   }
 
   /** Calls `run` soon, when nobody is in the middle of something. */
@@ -135,6 +135,11 @@ export class Loop implements Clock {
   forget(fd: number): void {
     this.#events[fd] = 0
     this.#watchers[fd] = undefined
+  }
+
+  /** In a turn that began less than `limit` ms ago. */
+  #isWithin(limit: number): boolean {
+    return this.#now !== 0 && performance.now() - this.#now < limit
   }
 
   #turn(): void {

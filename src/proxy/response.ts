@@ -80,6 +80,7 @@ export class ResponseReader {
         }
         case 'sized':
         case 'chunk': {
+          // The buffer itself where it is all body: where that lies is known.
           const part = at === 0 && bytes.length <= this.#left ? bytes : bytes.subarray(at, at + this.#left)
           at += part.length
           this.#left -= part.length

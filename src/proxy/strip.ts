@@ -438,11 +438,10 @@ export class Strip {
   hits = 0
   readonly #needles: Needles
   readonly #observe: Observe | undefined
-  /** The last bytes that came, as they came: `#known` of them, at its end, and `#held` of these not released. */
+  /** The last bytes that came, as they came, at its end; `#held` of these are not released. */
   readonly #context = Buffer.alloc(CONTEXT)
-  #known = 0
   #held = 0
-  #offset = 0
+  #offset = 0 // of the next chunk
   #open: Run = NOTHING
 
   constructor(n: Needles, observe?: Observe) {
@@ -453,24 +452,22 @@ export class Strip {
   /** Blanks in place, and gives what may go to the guest now: all but a tail that is becoming a window. */
   push(chunk: Buffer): Buffer {
     const needles = this.#needles
-    const known = this.#known
+    const known = Math.min(CONTEXT, this.#offset) // bytes of context
     const more = Math.min(chunk.length, 2 * CONTEXT)
     const isLong = chunk.length > more
     copy(this.#context, 0, needles.seam, 0, CONTEXT)
     copy(chunk, 0, needles.seam, CONTEXT, more)
-    const isFull = known + more === needles.seam.length
-    const seam = isFull ? needles.seam : needles.seam.subarray(CONTEXT - known, CONTEXT + more)
+    const seam = needles.seam.subarray(CONTEXT - known, CONTEXT + more)
     // A window lies in the seam or in the chunk, so nothing else needs to be remembered of what went before.
     const met = isLong && known === 0 ? [] : needles.find(seam, -known)
-    const runs = isLong ? needles.find(chunk, 0) : met
-    if (isLong && met.length > 0) runs.unshift(...met)
+    const runs = isLong ? met.concat(needles.find(chunk, 0)) : met
     const end = isLong ? needles.end : seam
     if (isLong) copy(chunk, chunk.length - end.length, end, 0, end.length)
     let hold = Math.min(needles.findTail(end), chunk.length + this.#held)
 
     const out = this.#held === 0 ? chunk : Buffer.concat([this.#context.subarray(-this.#held), chunk])
-    this.#known = Math.min(CONTEXT, end.length)
-    copy(end, end.length - this.#known, this.#context, CONTEXT - this.#known, this.#known)
+    const last = Math.min(CONTEXT, end.length)
+    copy(end, end.length - last, this.#context, CONTEXT - last, last)
     for (const run of runs) {
       const from = Math.max(run.from, -this.#held)
       // Where all of the run is gone already, what was cut off is what makes the window whole.
@@ -489,7 +486,7 @@ export class Strip {
   end(): Buffer {
     const held = Buffer.from(this.#context.subarray(CONTEXT - this.#held))
     this.#context.fill(0)
-    this.#known = this.#held = 0
+    this.#held = 0
     this.#report()
     return held
   }

@@ -82,7 +82,7 @@ const MUTANTS: [string, File, string, string][] = [
     '(start >= this.#long.from && end < this.#long.to)',
     '(Date.now() < 0)',
   ],
-  ['nothing is known of what went before', 'strip', 'this.#known = Math.min(CONTEXT, end.length)', 'this.#known = 0'],
+  ['nothing is known of what went before', 'strip', 'const known = Math.min(CONTEXT, this.#offset)', 'const known = 0'],
   [
     'a look that is full skips 64 bytes',
     'scan',
@@ -100,7 +100,7 @@ const MUTANTS: [string, File, string, string][] = [
   [
     'a chunk is searched at its seam only',
     'strip',
-    'const runs = isLong ? needles.find(chunk, 0) : met',
+    'const runs = isLong ? met.concat(needles.find(chunk, 0)) : met',
     'const runs = met',
   ],
   [
